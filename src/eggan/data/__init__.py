@@ -1,0 +1,6 @@
+"""Faces on disk and in memory: the faces file, and the batches that training draws from it."""
+
+from eggan.data.batches import Batch, augment, draw_batch
+from eggan.data.faces_file import Faces, check_people_apart, decode_image, read_faces
+
+__all__ = ["Batch", "Faces", "augment", "check_people_apart", "decode_image", "draw_batch", "read_faces"]

@@ -1,0 +1,204 @@
+"""The faces file: Parquet, one row an image of a person with an expression (DESIGN, "The faces file")."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+
+from eggan.action_units import COLUMNS, MAX_INTENSITY
+from eggan.errors import EgganError
+
+__all__ = ["Faces", "check_people_apart", "decode_image", "read_faces"]
+
+REQUIRED = ("image", "identity", "emotion", *COLUMNS)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A faces file in memory.
+
+    Attributes:
+        images: uint8 (N, 3, S, S), in shared memory, so that worker processes read one copy.
+        action_units: float32 (N, 17), intensities 0..5.
+        identity: who, one string a row.
+        session: int64 (N,); rows of one identity and session differ in expression alone.
+        emotion: one word a row.
+        path: the file it was read from.
+    """
+
+    images: Tensor
+    action_units: Tensor
+    identity: np.ndarray
+    session: np.ndarray
+    emotion: np.ndarray
+    path: Path
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.images)
+
+    @property
+    def people(self) -> list[str]:
+        """The identities, sorted; a person's class in C_id is the position here."""
+        return sorted(set(self.identity.tolist()))
+
+    @property
+    def shots(self) -> np.ndarray:
+        """int64 (N,): number of the row's (identity, session) group."""
+        keys = [f"{who}\0{session}" for who, session in zip(self.identity, self.session, strict=True)]
+        return np.unique(keys, return_inverse=True)[1]
+
+    def select(self, rows: np.ndarray) -> Faces:
+        """The given rows (indices or a boolean mask), as faces."""
+        rows = np.arange(len(self))[rows]
+        index = torch.from_numpy(rows)
+        return Faces(
+            self.images[index],
+            self.action_units[index],
+            self.identity[rows],
+            self.session[rows],
+            self.emotion[rows],
+            self.path,
+        )
+
+
+def read_faces(path: str | Path, image_size: int) -> Faces:
+    """Read, check and decode a faces file once.
+
+    Args:
+        path: the Parquet file.
+        image_size: side S of the square images in memory, in pixels.
+
+    Raises:
+        EgganError: no such file, not Parquet, a column is missing or of a wrong type, an `AU.._r` column is not
+            one of the 17, an intensity is NaN or outside 0..5, an identity is empty, or an image does not decode
+            or is not square. The sentence names file, row (from 0) and column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EgganError(f"There is no faces file {path}: give a Parquet file, for example data/facsynth/train.parquet.")
+    try:
+        schema = pq.read_schema(path)
+        _check_columns(path, schema.names)
+        present = [name for name in (*REQUIRED, "session") if name in schema.names]
+        table = pq.read_table(path, columns=present)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise EgganError(f"{path} cannot be read as Parquet ({_first_line(error)}); make it anew.") from None
+    if table.num_rows == 0:
+        raise EgganError(f"{path} holds no rows.")
+    intensities = np.stack([_numbers(path, table, name, np.float32) for name in COLUMNS], axis=1)
+    _check_intensities(path, intensities)
+    session = _numbers(path, table, "session", np.int64) if "session" in present else np.zeros(len(table), np.int64)
+    images = _decode_column(path, table.column("image"), image_size)
+    return Faces(
+        images=images.share_memory_(),
+        action_units=torch.from_numpy(intensities),
+        identity=_words(path, table, "identity"),
+        session=session,
+        emotion=_words(path, table, "emotion"),
+        path=path,
+    )
+
+
+def check_people_apart(*splits: Faces) -> None:
+    """Refuse splits that share a person: what is measured on one must not have been learned from the other."""
+    for i, one in enumerate(splits):
+        for other in splits[i + 1 :]:
+            shared = sorted(set(one.people) & set(other.people))
+            if shared:
+                row = int(np.flatnonzero(other.identity == shared[0])[0])
+                raise EgganError(
+                    f"{other.path}, row {row}, column identity: {shared[0]} is also in {one.path} "
+                    f"({len(shared)} shared in all); splits must not share a person."
+                )
+
+
+def decode_image(data: bytes, image_size: int) -> np.ndarray:
+    """Decode one square image and resample it: uint8 (S, S, 3), RGB.
+
+    Raises:
+        ValueError: the bytes are no image, or it is not square.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data)).convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"is no readable image ({_first_line(error)})") from None
+    if image.width != image.height:
+        raise ValueError(f"is {image.width}×{image.height} pixels, not square")
+    if image.width != image_size:
+        image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _decode_column(path: Path, column: pa.ChunkedArray, image_size: int) -> Tensor:
+    images = torch.empty(len(column), 3, image_size, image_size, dtype=torch.uint8)
+
+    def decode(row: int) -> None:
+        data = column[row].as_py()
+        if not isinstance(data, bytes):
+            raise EgganError(f"{path}, row {row}, column image: holds no bytes; each row needs an encoded image.")
+        try:
+            images[row] = torch.from_numpy(decode_image(data, image_size).transpose(2, 0, 1).copy())
+        except ValueError as error:
+            raise EgganError(f"{path}, row {row}, column image: {error}.") from None
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(decode, range(len(column))):
+            pass
+    return images
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    missing = [name for name in REQUIRED if name not in names]
+    if missing:
+        raise EgganError(f"{path} lacks the column{'s'[: len(missing) > 1]} {', '.join(missing)}.")
+    unknown = [name for name in names if re.fullmatch(r"AU\d+_r", name.strip()) and name not in COLUMNS]
+    if unknown:
+        raise EgganError(
+            f"{path} has the unknown Action Unit column {', '.join(unknown)}: the 17 are {', '.join(COLUMNS)}."
+        )
+
+
+def _check_intensities(path: Path, intensities: np.ndarray) -> None:
+    bad = ~((intensities >= 0) & (intensities <= MAX_INTENSITY))
+    if bad.any():
+        row, j = (int(i) for i in np.argwhere(bad)[0])
+        raise EgganError(
+            f"{path}, row {row}, column {COLUMNS[j]}: intensity {intensities[row, j]:g} is outside 0..5 "
+            f"({int(bad.sum())} such value{'s'[: bad.sum() > 1]} in the file)."
+        )
+
+
+def _numbers(path: Path, table: pa.Table, name: str, dtype: type[np.generic]) -> np.ndarray:
+    column = table.column(name)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise EgganError(f"{path}, column {name}: is of type {column.type}, not numbers.")
+    if name == "session" and column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+        raise EgganError(f"{path}, row {row}, column session: is empty; write 0 where the session is unknown.")
+    return column.to_numpy().astype(dtype)
+
+
+def _words(path: Path, table: pa.Table, name: str) -> np.ndarray:
+    words = table.column(name).to_pylist()
+    for row, word in enumerate(words):
+        if not isinstance(word, str) or not word:
+            raise EgganError(f"{path}, row {row}, column {name}: is {word!r}; each row needs a word.")
+    return np.array(words, dtype=object)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

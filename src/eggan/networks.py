@@ -1,0 +1,325 @@
+"""The networks of Sec. 3.2 and 3.3, and the compose head that stands beside the paper's generator.
+
+Images are (B, 3, S, S) in [-1, 1]; AU vectors `u` are (B, 17) intensities / 5 in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+__all__ = [
+    "AttributeClassifier",
+    "ComposeGenerator",
+    "Encoder",
+    "Fields",
+    "Generator",
+    "ImageDiscriminator",
+    "LatentDiscriminator",
+    "PyramidEncoder",
+    "VGG19Stage3",
+    "compose",
+]
+
+D = 17
+"""d, the number of AUs."""
+
+
+# --- Sec. 3.2, adversarial autoencoder -------------------------------------------------------------------------------
+
+
+class Encoder(nn.Module):
+    """E: an image to its structured latent code l (Sec. 3.2; layers in Sec. 4.1).
+
+    | layer                                   | output, S = 128    |
+    |-----------------------------------------|--------------------|
+    | 5 × (4×4 conv stride 2, LeakyReLU 0.2)  | 16…256 × 4 × 4     |
+    | FC                                      | latent size        |
+
+    No normalisation: the code must keep light and colour.
+    """
+
+    def __init__(self, image_size: int, widths: Sequence[int], latent_size: int) -> None:
+        super().__init__()
+        self.convs = _halving_convs(widths)
+        self.fc = nn.Linear(widths[-1] * _side(image_size, len(widths)) ** 2, latent_size)
+
+    def forward(self, I: Tensor) -> Tensor:
+        """Images (B, 3, S, S) to codes (B, latent size)."""
+        return self.fc(self.convs(I).flatten(1))
+
+
+class LatentDiscriminator(nn.Module):
+    """D_z: is a code drawn from N(0, I) or encoded? FC 256-128-64-32-16-1 (Sec. 4.1), LeakyReLU 0.2 between."""
+
+    def __init__(self, latent_size: int, widths: Sequence[int] = (256, 128, 64, 32, 16)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, width in zip((latent_size, *widths), widths, strict=False):
+            layers += [nn.Linear(before, width), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, l: Tensor) -> Tensor:  # noqa: E741
+        """Codes (B, latent size) to logits (B,); the D_z of Eq. 1 is their sigmoid."""
+        return self.layers(l).squeeze(1)
+
+
+# --- Sec. 3.2, conditional GAN ---------------------------------------------------------------------------------------
+
+
+class Generator(nn.Module):
+    """G: a code and target AUs to an image, G(l | u) (Sec. 3.2; layers in Sec. 4.1).
+
+    | layer                                                       | output, S = 128   |
+    |-------------------------------------------------------------|-------------------|
+    | [l, u] → FC                                                 | w₀ × 2 × 2        |
+    | 6 up-sampling residual blocks (InstanceNorm, PReLU, 3×3 conv; twice) | w₆ × 128 × 128 |
+    | InstanceNorm, PReLU, 3×3 conv, tanh                         | 3 × 128 × 128     |
+
+    Each block doubles the side, so there are log₂(S) - 1 of them and one more width than blocks.
+    """
+
+    def __init__(self, image_size: int, latent_size: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        assert image_size == 2 ** len(widths), "one width for the 2×2 seed and one for each doubling"
+        self.seed = nn.Linear(latent_size + D, widths[0] * 4)
+        self.blocks = nn.Sequential(*(_UpResidual(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+        self.to_image = nn.Sequential(
+            nn.InstanceNorm2d(widths[-1], affine=True), nn.PReLU(), nn.Conv2d(widths[-1], 3, 3, 1, 1), nn.Tanh()
+        )
+
+    def forward(self, l: Tensor, u: Tensor) -> Tensor:  # noqa: E741
+        """Codes (B, latent size) and AUs (B, 17) to images (B, 3, S, S) in (-1, 1)."""
+        seed = self.seed(torch.cat([l, u], dim=1)).unflatten(1, (-1, 2, 2))
+        return self.to_image(self.blocks(seed.contiguous(memory_format=torch.channels_last)))
+
+
+class ImageDiscriminator(nn.Module):
+    """D_img: WGAN critic of images, 6 × (4×4 conv stride 2, LeakyReLU 0.2), then one linear unit (Sec. 4.1).
+
+    No normalisation: the gradient penalty of Eq. 2 is a statement about each image by itself.
+    """
+
+    def __init__(self, image_size: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.convs = _halving_convs(widths)
+        self.score = nn.Linear(widths[-1] * _side(image_size, len(widths)) ** 2, 1)
+
+    def forward(self, I: Tensor) -> Tensor:
+        """Images (B, 3, S, S) to scores (B,), higher for real."""
+        return self.score(self.convs(I).flatten(1)).squeeze(1)
+
+
+# --- Sec. 3.3, attribute constraint ----------------------------------------------------------------------------------
+
+
+class AttributeClassifier(nn.Module):
+    """C_exp and C_id: VGG19's sixteen 3×3 convolutions in five stages (Sec. 3.3), each with BatchNorm and ReLU.
+
+    | stage   | convolutions | width |
+    |---------|--------------|-------|
+    | 1       | 2            | w     |
+    | 2       | 2            | 2w    |
+    | 3       | 4            | 4w    |
+    | 4, 5    | 4, 4         | 8w    |
+
+    A 2×2 max pool stands between stages; then the mean over the picture and one FC to the outputs: 17 × 6 levels
+    for C_exp, n people for C_id. VGG19 itself has w = 64 and no BatchNorm, which is here so that it trains from
+    scratch on little data.
+    """
+
+    STAGES = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        stages, channels = [], 3
+        for factor, convolutions in self.STAGES:
+            layers: list[nn.Module] = [nn.MaxPool2d(2)] if stages else []
+            for _ in range(convolutions):
+                layers += [nn.Conv2d(channels, factor * width, 3, 1, 1, bias=False)]
+                layers += [nn.BatchNorm2d(factor * width), nn.ReLU()]
+                channels = factor * width
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.Sequential(*stages)
+        self.fc = nn.Linear(channels, outputs)
+
+    def forward(self, I: Tensor) -> Tensor:
+        """Images (B, 3, S, S), S ≥ 16, to logits (B, outputs)."""
+        return self.fc(self.stages(I).mean(dim=(2, 3)))
+
+    def relu3_1(self, I: Tensor) -> Tensor:
+        """φ₃: the first activation of the third stage, (B, 4w, S/4, S/4)."""
+        return self.stages[2][:4](self.stages[1](self.stages[0](I)))
+
+
+class VGG19Stage3(nn.Module):
+    """φ₃ of Eq. 5: VGG19 (Simonyan and Zisserman 2015) up to relu3_1, with the official ImageNet weights.
+
+    Args:
+        weights: the official state dict, of which `features.{0,2,5,7,10}.{weight,bias}` are used.
+    """
+
+    LAYERS = ((0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128), (10, 128, 256))
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, 1, 1) for _, i, o in self.LAYERS)
+        for conv, (n, _, _) in zip(self.convs, self.LAYERS, strict=True):
+            conv.load_state_dict({part: weights[f"features.{n}.{part}"] for part in ("weight", "bias")})
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+
+    def forward(self, I: Tensor) -> Tensor:
+        """Images (B, 3, S, S) in [-1, 1] to activations (B, 256, S/4, S/4)."""
+        x = ((I + 1) / 2 - self.mean) / self.std
+        for n, conv in enumerate(self.convs):
+            x = torch.relu(conv(x))
+            if n in (1, 3):
+                x = torch.max_pool2d(x, 2)
+        return x
+
+
+# --- Beyond the paper: the compose head ------------------------------------------------------------------------------
+
+
+class Fields(NamedTuple):
+    """What the compose head predicts at its own resolution, to be applied to a source of any.
+
+    Attributes:
+        flow: (B, 2, S, S), where each pixel comes from, as an offset (x, y) in units of half the image side.
+        mask: (B, 1, S, S) in (0, 1), how much of the pixel is new colour.
+        colour: (B, 3, S, S) in (-1, 1).
+    """
+
+    flow: Tensor
+    mask: Tensor
+    colour: Tensor
+
+
+class PyramidEncoder(nn.Module):
+    """E of the compose form: an image to features at full, half, quarter, … resolution (a U-Net's way down).
+
+    Each level is twice (3×3 conv, GroupNorm, SiLU), the first convolution of all but the first with stride 2.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Sequential(*_conv_norm_silu(before, width, stride), *_conv_norm_silu(width, width))
+            for before, width, stride in zip((3, *widths), widths, (1, *[2] * len(widths)), strict=False)
+        )
+
+    def forward(self, I: Tensor) -> list[Tensor]:
+        """Images (B, 3, S, S) to one tensor a level, (B, widths[k], S / 2ᵏ, S / 2ᵏ)."""
+        features = []
+        for level in self.levels:
+            I = level(I)
+            features.append(I)
+        return features
+
+
+class ComposeGenerator(nn.Module):
+    """G of the compose form: features of the source, its AUs and the target's to flow, mask and colour.
+
+    A U-Net's way up; each block takes the level below up-sampled, beside the level's own features, and is modulated
+    (FiLM, Perez et al. 2018) by [u_i, u_t, mean of the deepest features] through one hidden layer. The last
+    convolution starts at zero and the mask's bias at -2, so that training starts from the source itself.
+    """
+
+    def __init__(self, widths: Sequence[int], conditioning: int = 128, flow_range: float = 0.25) -> None:
+        super().__init__()
+        self.flow_range = flow_range
+        self.condition = nn.Sequential(nn.Linear(2 * D + widths[-1], conditioning), nn.SiLU())
+        down = list(widths[::-1])
+        self.blocks = nn.ModuleList(
+            _FiLMBlock(below + width, width, conditioning) for below, width in zip(down, down[1:], strict=False)
+        )
+        self.to_fields = nn.Conv2d(widths[0], 6, 3, 1, 1)
+        nn.init.zeros_(self.to_fields.weight)
+        with torch.no_grad():
+            self.to_fields.bias.copy_(torch.tensor([0.0, 0.0, -2.0, 0.0, 0.0, 0.0]))
+
+    def forward(self, features: Sequence[Tensor], u_i: Tensor, u_t: Tensor) -> Fields:
+        """Features of `PyramidEncoder`, source AUs (B, 17) and target AUs (B, 17) to fields at (S, S)."""
+        *skips, x = features
+        c = self.condition(torch.cat([u_i, u_t, x.mean(dim=(2, 3))], dim=1))
+        for block, skip in zip(self.blocks, reversed(skips), strict=True):
+            x = block(torch.cat([interpolate(x, scale_factor=2.0), skip], dim=1), c)
+        flow, mask, colour = self.to_fields(x).float().split([2, 1, 3], dim=1)
+        return Fields(self.flow_range * flow.tanh(), mask.sigmoid(), colour.tanh())
+
+
+def compose(source: Tensor, fields: Fields) -> Tensor:
+    """mask · colour + (1 - mask) · warp(source, flow) at the resolution of the source.
+
+    Args:
+        source: images (B, 3, H, H) in [-1, 1]; H may exceed the fields' side.
+        fields: flow, mask and colour, resampled bilinearly to H.
+
+    Returns:
+        Images (B, 3, H, H) in [-1, 1]. Zero flow and zero mask give the source itself.
+    """
+    h, w = source.shape[-2:]
+    if fields.mask.shape[-2:] != (h, w):
+        fields = Fields(*(interpolate(field, (h, w), mode="bilinear", align_corners=False) for field in fields))
+    still = affine_grid(torch.eye(2, 3, device=source.device)[None], [1, 1, h, w], align_corners=False)
+    warped = grid_sample(source, still + fields.flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    return fields.mask * fields.colour + (1 - fields.mask) * warped
+
+
+# --- Blocks ----------------------------------------------------------------------------------------------------------
+
+
+class _UpResidual(nn.Module):
+    """Up-sampling residual block: (norm, PReLU, ×2, conv), (norm, PReLU, conv), plus a 1×1 of the input up-sampled."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Sequential(nn.InstanceNorm2d(before, affine=True), nn.PReLU())
+        self.body = nn.Sequential(
+            nn.Conv2d(before, width, 3, 1, 1),
+            nn.InstanceNorm2d(width, affine=True),
+            nn.PReLU(),
+            nn.Conv2d(width, width, 3, 1, 1),
+        )
+        self.skip = nn.Conv2d(before, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(interpolate(self.enter(x), scale_factor=2.0)) + interpolate(self.skip(x), scale_factor=2.0)
+
+
+class _FiLMBlock(nn.Module):
+    """Twice (3×3 conv, GroupNorm, FiLM, SiLU)."""
+
+    def __init__(self, before: int, width: int, conditioning: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(before, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)])
+        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for _ in range(2))
+        self.films = nn.ModuleList(nn.Linear(conditioning, 2 * width) for _ in range(2))
+        self.act = nn.SiLU()
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        for conv, norm, film in zip(self.convs, self.norms, self.films, strict=True):
+            scale, shift = film(c)[:, :, None, None].chunk(2, dim=1)
+            x = self.act(norm(conv(x)) * (1 + scale) + shift)
+        return x
+
+
+def _conv_norm_silu(before: int, width: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(before, width, 3, stride, 1), nn.GroupNorm(8, width), nn.SiLU()]
+
+
+def _halving_convs(widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, width in zip((3, *widths), widths, strict=False):
+        layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers)
+
+
+def _side(image_size: int, halvings: int) -> int:
+    assert image_size % 2**halvings == 0, f"{image_size} pixels cannot be halved {halvings} times"
+    return image_size >> halvings

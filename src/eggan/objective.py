@@ -1,0 +1,175 @@
+"""Eq. 7: what the critics and what E and G minimise in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from eggan.data import Batch
+from eggan.losses import (
+    au_loss,
+    critic_loss,
+    gradient_penalty,
+    identity_loss,
+    latent_adversarial,
+    latent_deception,
+    mask_loss,
+    paired_loss,
+    perceptual_loss,
+    reconstruction_loss,
+)
+from eggan.model import EGGAN
+from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, compose
+
+__all__ = ["Edit", "Judges", "LossConfig", "Objective", "Terms"]
+
+T = TypeVar("T")
+
+
+
+class LossConfig(BaseModel):
+    """The λ of Eq. 7, defaults as in Sec. 4.1. A weight of 0 leaves the term and its network out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: float = Field(1.0, ge=0)
+    adversarial: float = Field(1.0, ge=0)
+    au: float = Field(100.0, ge=0)
+    identity: float = Field(60.0, ge=0)
+    perceptual: float = Field(20.0, ge=0)
+    reconstruction: float = Field(100.0, ge=0)
+    ms_ssim: float = Field(1.0, ge=0)
+    gradient_penalty: float = Field(20.0, ge=0)
+    penalty_at: Literal["data", "interpolates"] = "data"
+    paired: float = Field(0.0, ge=0)
+    mask: float = Field(0.0, ge=0)
+    vgg19: str | None = None
+    """File with the official VGG19 weights for Eq. 5; without it φ₃ is the same layer of C_id."""
+
+
+class Edit(NamedTuple):
+    """One pass of E and G: the code l_i, the edit Ĩ_i, its mask (compose form), the self-reconstruction Î_i."""
+
+    latent: Tensor | None
+    edit: Tensor
+    mask: Tensor | None
+    reconstruction: Tensor | None
+
+
+class Terms(NamedTuple):
+    """The weighted sum to minimise, and every term by name, unweighted, for the log."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Judges(NamedTuple):
+    """Frozen networks of Sec. 3.3 and Eq. 5: C_exp, C_id, φ₃; None where the weights need none."""
+
+    C_exp: AttributeClassifier | None
+    C_id: AttributeClassifier | None
+    phi: VGG19Stage3 | None
+
+
+class Objective(nn.Module):
+    """min over E, G, max over D_z, D_img of Eq. 7, as two losses on one pass of E and G.
+
+    C_exp is trained before, on real images, and frozen here: Eq. 7 read literally would train it on edits, where it
+    could agree with G on anything.
+    """
+
+    def __init__(
+        self,
+        model: EGGAN,
+        weights: LossConfig,
+        judges: Judges,
+        D_z: LatentDiscriminator | None,
+        D_img: ImageDiscriminator | None,
+    ) -> None:
+        super().__init__()
+        self.model, self.weights = model, weights
+        self.D_z, self.D_img = D_z, D_img
+        self.C_exp, self.C_id, self.phi = judges
+        for judge in judges:
+            if judge is not None:
+                judge.eval().requires_grad_(False)
+
+    def perform(self, batch: Batch) -> Edit:
+        """l_i = E(I_i), Ĩ_i = G(l_i | u_t) and, where a term needs it, Î_i = G(l_i | u_i)."""
+        w = self.weights
+        code = self.model.encode(batch.I_i, batch.u_i)
+        mask = None
+        if self.model.composes:
+            fields = self.model.fields(code, batch.u_t)
+            edit, mask = compose(code.source, fields), fields.mask
+        else:
+            edit = self.model.generate(code, batch.u_t)
+        reconstruction = self.model.generate(code, batch.u_i) if w.reconstruction or w.perceptual else None
+        return Edit(code.latent, edit, mask, reconstruction)
+
+    def discriminator_loss(self, batch: Batch, out: Edit, generator: torch.Generator) -> Terms:
+        """What D_z and D_img minimise: -L_adv^z (Eq. 1) and L_adv^img (Eq. 2). E and G get no gradient."""
+        w, L = self.weights, {}
+        if self.D_z is not None and out.latent is not None:
+            l = out.latent.detach().float()  # noqa: E741
+            z = torch.randn(l.shape, generator=generator).to(l.device)
+            L["D_z"] = -latent_adversarial(self.D_z(z), self.D_z(l))
+        if self.D_img is not None:
+            edit = out.edit.detach()
+            L["D_img"] = critic_loss(self.D_img(batch.I_i), self.D_img(edit))
+            with torch.autocast(batch.I_i.device.type, enabled=False):
+                L["gradient_penalty"] = gradient_penalty(self.D_img, batch.I_i, edit, w.penalty_at, generator)
+        return self._sum({"D_z": 1.0, "D_img": 1.0, "gradient_penalty": w.gradient_penalty}, L)
+
+    def generator_loss(self, batch: Batch, out: Edit) -> Terms:
+        """What E and G minimise. D_z, D_img, C_exp, C_id and φ₃ get no gradient."""
+        w, L = self.weights, {}
+        with _frozen(self.D_z, self.D_img):
+            if self.D_z is not None and out.latent is not None:
+                L["latent"] = latent_deception(self.D_z(out.latent.float()))
+            if self.D_img is not None:
+                L["adversarial"] = -self.D_img(out.edit).mean()
+        if w.au:
+            L["au"] = au_loss(_present(self.C_exp)(out.edit).float(), batch.u_t)
+        if w.identity:
+            L["identity"] = identity_loss(_present(self.C_id)(out.edit).float(), batch.c_i)
+        if w.perceptual:
+            phi = self.phi if self.phi is not None else _present(self.C_id).relu3_1
+            L["perceptual"] = perceptual_loss(
+                *(phi(x).float() for x in (batch.I_i, out.edit, _present(out.reconstruction)))
+            )
+        if w.reconstruction:
+            L["reconstruction"] = reconstruction_loss(_present(out.reconstruction), batch.I_i, w.ms_ssim)
+        if w.paired:
+            L["paired"] = paired_loss(out.edit, _present(batch.I_t))
+        if w.mask and out.mask is not None:
+            L["mask"] = mask_loss(out.mask)
+        return self._sum(w.model_dump(), L)
+
+    @staticmethod
+    def _sum(weights: dict[str, float], terms: dict[str, Tensor]) -> Terms:
+        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum() if terms else torch.zeros(())
+        return Terms(total, {name: term.detach() for name, term in terms.items()})
+
+
+@contextmanager
+def _frozen(*networks: nn.Module | None) -> Iterator[None]:
+    """Within, gradients pass through the networks but do not reach their parameters."""
+    present = [network for network in networks if network is not None]
+    for network in present:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in present:
+            network.requires_grad_(True)
+
+
+def _present(value: T | None) -> T:
+    assert value is not None, "a weighted term without its network or image: the trainer built the objective wrong"
+    return value

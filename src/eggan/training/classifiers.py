@@ -1,0 +1,90 @@
+"""C_exp and C_id (Sec. 3.3): trained on real images before the rest, and kept by a hash of what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from eggan.action_units import NUMBERS
+from eggan.data import Faces
+from eggan.data.batches import Batch, TrainingRows, draw_batch
+from eggan.losses import LEVELS, au_loss, identity_loss
+from eggan.networks import AttributeClassifier
+from eggan.training.config import TrainConfig
+from eggan.training.files import write_safetensors
+from eggan.training.progress import track
+
+__all__ = ["classifier"]
+
+
+def classifier(
+    name: Literal["C_exp", "C_id"], config: TrainConfig, faces: Faces, cache: Path, say: Callable[[str], None]
+) -> AttributeClassifier:
+    """The classifier for a run: from the cache if one was trained on the same images in the same way, else trained.
+
+    Args:
+        name: `C_exp` (17 × 6 logits, Eq. 3) or `C_id` (one logit a person, Eq. 4).
+        config: the run's configuration; its seed, image size and `classifiers` count.
+        faces: the training faces.
+        cache: folder of `NAME-HASH.safetensors` files.
+        say: receives a line for the log.
+    """
+    outputs = len(NUMBERS) * LEVELS if name == "C_exp" else len(faces.people)
+    network = AttributeClassifier(config.classifiers.width, outputs).to(memory_format=torch.channels_last)
+    path = cache / f"{name}-{_depends_on(name, config, faces)}.safetensors"
+    if path.is_file():
+        network.load_state_dict(load_file(path))
+        say(f"{name} taken from {path}.")
+        return network
+    accuracy = _fit(name, network, config, faces)
+    write_safetensors(path, network)
+    say(f"{name} trained for {config.classifiers.steps} steps; accuracy on its last batches {accuracy:.3f}; kept as {path}.")
+    return network
+
+
+def _fit(name: Literal["C_exp", "C_id"], network: AttributeClassifier, config: TrainConfig, faces: Faces) -> float:
+    c = config.classifiers
+    generator = torch.Generator().manual_seed(config.seed + (1 if name == "C_exp" else 2))
+    torch.manual_seed(generator.initial_seed())
+    network.apply(lambda module: module.reset_parameters() if hasattr(module, "reset_parameters") else None)
+    optimizer = torch.optim.Adam(network.parameters(), lr=c.learning_rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=c.steps)
+    loss_of = _au_loss if name == "C_exp" else _identity_loss
+    rows, right = TrainingRows(faces), []
+    for _ in track(range(c.steps), f"training {name}"):
+        batch = draw_batch(rows, c.batch_size, paired=False, generator=generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = network(batch.I_i)
+        loss, correct = loss_of(logits.float(), batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        right.append(correct.item())
+    return sum(right[-100:]) / len(right[-100:])
+
+
+def _au_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    levels = logits.unflatten(1, (-1, LEVELS)).argmax(2)
+    return au_loss(logits, batch.u_i), ((levels / 5 - batch.u_i).abs() <= 0.1).float().mean()
+
+
+def _identity_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    return identity_loss(logits, batch.c_i), (logits.argmax(1) == batch.c_i).float().mean()
+
+
+def _depends_on(name: str, config: TrainConfig, faces: Faces) -> str:
+    digest = hashlib.sha256()
+    with faces.path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    facts = [name, config.seed, config.image_size, config.precision, config.classifiers.model_dump()]
+    digest.update(json.dumps(facts).encode())
+    return digest.hexdigest()[:16]
