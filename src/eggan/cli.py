@@ -8,14 +8,74 @@ from typing import Annotated
 
 import typer
 
+from eggan.action_units import parse_action_unit, parse_emotion
 from eggan.errors import EgganError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
+ModelOption = Annotated[str, typer.Option("--model", help="A shipped name, or a folder with weights.")]
 
 
 @app.callback()
 def _about() -> None:
     """Edit the facial expression in a photograph by Action Units, and keep the person."""
+
+
+@app.command()
+def edit(
+    photos: Annotated[list[Path], typer.Argument(help="Square pictures of one frontal face.", metavar="PHOTO...")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Picture to write; a folder for several photos.")],
+    au: Annotated[list[str] | None, typer.Option("--au", help="AU and intensity 0..5, as 12=4. Repeatable.")] = None,
+    emotion: Annotated[
+        str | None, typer.Option("--emotion", help="An emotion, as happy or happy:0.8; it sets all 17 AUs.")
+    ] = None,
+    only: Annotated[bool, typer.Option("--only", help="Set AUs that are not named to 0.")] = False,
+    relative: Annotated[bool, typer.Option("--relative", help="Add the values to the face's own.")] = False,
+    model: ModelOption = "small",
+) -> None:
+    """Edit the expression of a face.
+
+    Try:
+
+        eggan edit face.png -o smile.png --au 12=4 --au 6=2.5
+
+        eggan edit face.png -o happy.png --emotion happy:0.8
+
+        eggan edit a.png b.png -o edited/ --au 4=1.5 --relative
+    """
+    from eggan.editor import Editor, open_photo, whole_expression
+    from eggan.provenance import FORMATS, save_picture
+
+    if not au and emotion is None:
+        raise EgganError("Say what to change: --au 12=4, or --emotion happy.")
+    if emotion is not None and relative:
+        raise EgganError("--emotion sets all Action Units, so --relative does not go with it; name AUs by --au.")
+    targets = whole_expression(parse_emotion(emotion)) if emotion is not None else {}
+    targets |= dict(parse_action_unit(text, relative=relative) for text in au or [])
+    if len(photos) > 1 and out.suffix:
+        raise EgganError(f"{out} is one picture, and there are {len(photos)} photos: give a folder.")
+    if len(photos) == 1 and out.suffix:
+        outputs = [out]
+    else:
+        outputs = [
+            out / photo.with_suffix(photo.suffix if photo.suffix.lower() in FORMATS else ".png").name
+            for photo in photos
+        ]
+    if len(set(outputs)) < len(outputs):
+        raise EgganError("Two photos have the same name and would be written to one file: rename one.")
+    for output in outputs:
+        if output.suffix.lower() not in FORMATS:
+            raise EgganError(f"{output} must end in one of {', '.join(FORMATS)}.")
+    editor = Editor.from_pretrained(model)
+    for photo, output in zip(photos, outputs, strict=True):
+        picture = open_photo(photo)
+        try:
+            edited = editor.edit(picture, targets, only=only, relative=relative)
+        except EgganError as error:
+            raise EgganError(f"{photo}: {error}") from None
+        save_picture(edited, output, edited.info["eggan"])
+        typer.echo(output)
 
 
 @app.command()
@@ -25,11 +85,15 @@ def train(
     val: Annotated[Path | None, typer.Option(help="Faces file of other people, for the sample grids.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/PRESET if not given.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="A setting, as losses.identity=0.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and sizes; train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved configuration and parameter counts only.")
+    ] = False,
 ) -> None:
-    """Train a model. The same command again goes on where it stopped.
+    """Train a model; the same command again goes on where it stopped.
 
-    Example: eggan train --preset small --set steps=2000 --out runs/mine
+    Try:
+
+        eggan train --preset small --set steps=2000 --out runs/mine
     """
     from eggan.training.config import load_config
     from eggan.training.loop import Stopped, describe
@@ -45,6 +109,43 @@ def train(
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(130) from None
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Shipped names or folders with weights.", metavar="MODEL...")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the report.")],
+    data: Annotated[Path, typer.Option(help="Faces file to measure on.")] = Path("data/facsynth/test.parquet"),
+) -> None:
+    """Measure models against the true images of a faces file.
+
+    Try:
+
+        eggan evaluate small small-paper -o report/
+    """
+    from eggan.data import read_faces
+    from eggan.estimator import ActionUnitEstimator
+    from eggan.evaluation.protocol import evaluate as measure
+    from eggan.evaluation.report import write_report
+    from eggan.model import EGGAN
+
+    estimator = ActionUnitEstimator.from_pretrained()
+    loaded = {name: EGGAN.from_pretrained(name) for name in models}
+    faces = {size: read_faces(data, size) for size in {m.config.image_size for m in loaded.values()}}
+    figures = {name: measure(model, faces[model.config.image_size], estimator) for name, model in loaded.items()}
+    typer.echo(write_report(figures, data, out))
+
+
+@app.command()
+def models() -> None:
+    """List the models that come with the package, the default first."""
+    from eggan.editor import shipped_models
+
+    for name, model in shipped_models().items():
+        parameters = sum(p.numel() for p in model.parameters())
+        typer.echo(
+            f"{name:14}{model.config.network.form:9}{model.config.image_size:4} px{parameters / 1e6:8.2f} M parameters"
+        )
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ editor (`eggan.training.estimator`): another architecture and seed than C_exp, a
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -14,47 +15,50 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from eggan.action_units import MAX_INTENSITY, NUMBERS
+from eggan.networks import channels_last
 from eggan.weights import find_weights, read_config, read_tensors
 
 __all__ = ["ActionUnitEstimator", "EstimatorConfig"]
 
 
 class EstimatorConfig(BaseModel):
-    """Shape of the estimator: input side in pixels (a multiple of 32), stage widths, size of the last layer."""
+    """Shape of the estimator: input side in pixels (a multiple of 16), widths of the stages and of the hidden layer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_size: int = 128
-    widths: tuple[int, int, int, int, int] = (24, 48, 96, 128, 160)
+    widths: tuple[int, int, int, int] = (32, 48, 96, 128)
     hidden: int = 128
 
 
 class ActionUnitEstimator(nn.Module):
     """Residual network from an aligned face to 17 AU intensities.
 
-    | part   | layers                                            | output for S = 128 |
-    |--------|---------------------------------------------------|--------------------|
-    | stem   | 5×5 conv stride 2, BatchNorm, ReLU                | 24 × 64 × 64       |
-    | stages | 4 × (3×3 conv stride 2, BatchNorm, ReLU, 1 or 2 residual blocks) | 160 × 4 × 4 |
-    | head   | flatten, dropout, FC hidden, ReLU, FC 17          | 17                 |
+    | part   | layers                                                      | output for S = 128 |
+    |--------|-------------------------------------------------------------|--------------------|
+    | stem   | 5×5 conv stride 2, BatchNorm, ReLU, residual block          | 32 × 64 × 64       |
+    | stages | 3 × (3×3 conv stride 2, BatchNorm, ReLU, 2 residual blocks) | 128 × 8 × 8        |
+    | head   | 1×1 conv to 32, flatten, dropout, FC hidden, ReLU, FC 17    | 17                 |
 
-    The head sees where in the face a feature lies (no global pooling): an AU is a place as much as a shape.
+    Eyes are 14 pixels wide at 128, so the first block works at half resolution; and the head sees where in the face
+    a feature lies (no global pooling): an AU is a place as much as a shape.
     """
 
     def __init__(self, config: EstimatorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or EstimatorConfig()
         w = config.widths
-        layers: list[nn.Module] = [nn.Conv2d(3, w[0], 5, 2, 2, bias=False), nn.BatchNorm2d(w[0]), nn.ReLU()]
-        for before, width in zip(w, w[1:], strict=False):
-            layers += [nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            layers += [_Residual(width), _Residual(width)] if width < w[-1] else [_Residual(width)]
+        layers = [*_conv_norm_relu(3, w[0], 5), _Residual(w[0])]
+        for before, width in pairwise(w):
+            layers += [*_conv_norm_relu(before, width, 3), _Residual(width), _Residual(width)]
         self.features = nn.Sequential(*layers)
-        cells = (config.image_size // 32) ** 2
+        cells = (config.image_size // 16) ** 2
         self.head = nn.Sequential(
+            nn.Conv2d(w[-1], 32, 1),
+            nn.ReLU(),
             nn.Flatten(),
             nn.Dropout(0.2),
-            nn.Linear(w[-1] * cells, config.hidden),
+            nn.Linear(32 * cells, config.hidden),
             nn.ReLU(),
             nn.Linear(config.hidden, len(NUMBERS)),
         )
@@ -80,7 +84,7 @@ class ActionUnitEstimator(nn.Module):
         folder = find_weights(name)
         model = cls(read_config(folder, EstimatorConfig))
         read_tensors(folder, model)
-        return model.eval().to(memory_format=torch.channels_last)
+        return channels_last(model.eval())
 
 
 class _Residual(nn.Module):
@@ -96,3 +100,7 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x + self.body(x))
+
+
+def _conv_norm_relu(before: int, width: int, kernel: int) -> list[nn.Module]:
+    return [nn.Conv2d(before, width, kernel, 2, kernel // 2, bias=False), nn.BatchNorm2d(width), nn.ReLU()]

@@ -126,7 +126,7 @@ def ms_ssim_shape(image_size: int) -> MSSSIMShape:
     Below, the window has 7 pixels, and as many scales are kept as leave 7 pixels on the coarsest: five at 128 px,
     four at 64, three at 32. Weights are those of the paper, scaled to sum to 1.
     """
-    betas = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+    betas: tuple[float, ...] = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
     if image_size > 160:
         return MSSSIMShape(11, 1.5, betas)
     betas = betas[: max(1, (image_size // 7).bit_length())]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from eggan.networks import ComposeGenerator, Encoder, Fields, Generator, PyramidEncoder, compose
+from eggan.networks import ComposeGenerator, Encoder, Fields, Generator, PyramidEncoder, channels_last, compose
 from eggan.weights import find_weights, read_config, read_tensors, write_weights
 
 __all__ = ["EGGAN", "Code", "ComposeForm", "LatentForm", "ModelConfig"]
@@ -102,7 +102,7 @@ class EGGAN(nn.Module):
             case ComposeForm() as n:
                 self.E = PyramidEncoder(n.widths)
                 self.G = ComposeGenerator(n.widths, n.conditioning, n.flow_range)
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     @property
     def composes(self) -> bool:

@@ -6,7 +6,8 @@ Images are (B, 3, S, S) in [-1, 1]; AU vectors `u` are (B, 17) intensities / 5 i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,11 @@ __all__ = [
     "LatentDiscriminator",
     "PyramidEncoder",
     "VGG19Stage3",
+    "channels_last",
     "compose",
 ]
 
+Network = TypeVar("Network", bound=nn.Module)
 D = 17
 """d, the number of AUs."""
 
@@ -63,7 +66,7 @@ class LatentDiscriminator(nn.Module):
             layers += [nn.Linear(before, width), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
-    def forward(self, l: Tensor) -> Tensor:  # noqa: E741
+    def forward(self, l: Tensor) -> Tensor:
         """Codes (B, latent size) to logits (B,); the D_z of Eq. 1 is their sigmoid."""
         return self.layers(l).squeeze(1)
 
@@ -87,12 +90,12 @@ class Generator(nn.Module):
         super().__init__()
         assert image_size == 2 ** len(widths), "one width for the 2×2 seed and one for each doubling"
         self.seed = nn.Linear(latent_size + D, widths[0] * 4)
-        self.blocks = nn.Sequential(*(_UpResidual(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+        self.blocks = nn.Sequential(*(_UpResidual(a, b) for a, b in pairwise(widths)))
         self.to_image = nn.Sequential(
             nn.InstanceNorm2d(widths[-1], affine=True), nn.PReLU(), nn.Conv2d(widths[-1], 3, 3, 1, 1), nn.Tanh()
         )
 
-    def forward(self, l: Tensor, u: Tensor) -> Tensor:  # noqa: E741
+    def forward(self, l: Tensor, u: Tensor) -> Tensor:
         """Codes (B, latent size) and AUs (B, 17) to images (B, 3, S, S) in (-1, 1)."""
         seed = self.seed(torch.cat([l, u], dim=1)).unflatten(1, (-1, 2, 2))
         return self.to_image(self.blocks(seed.contiguous(memory_format=torch.channels_last)))
@@ -136,7 +139,8 @@ class AttributeClassifier(nn.Module):
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
-        stages, channels = [], 3
+        stages: list[nn.Sequential] = []
+        channels = 3
         for factor, convolutions in self.STAGES:
             layers: list[nn.Module] = [nn.MaxPool2d(2)] if stages else []
             for _ in range(convolutions):
@@ -144,16 +148,19 @@ class AttributeClassifier(nn.Module):
                 layers += [nn.BatchNorm2d(factor * width), nn.ReLU()]
                 channels = factor * width
             stages.append(nn.Sequential(*layers))
-        self.stages = nn.Sequential(*stages)
+        self.stages = nn.ModuleList(stages)
         self.fc = nn.Linear(channels, outputs)
 
     def forward(self, I: Tensor) -> Tensor:
         """Images (B, 3, S, S), S ≥ 16, to logits (B, outputs)."""
-        return self.fc(self.stages(I).mean(dim=(2, 3)))
+        for stage in self.stages:
+            I = stage(I)
+        return self.fc(I.mean(dim=(2, 3)))
 
     def relu3_1(self, I: Tensor) -> Tensor:
         """φ₃: the first activation of the third stage, (B, 4w, S/4, S/4)."""
-        return self.stages[2][:4](self.stages[1](self.stages[0](I)))
+        first, second, third = self.stages[:3]
+        return third[:4](second(first(I)))  # type: ignore[index]
 
 
 class VGG19Stage3(nn.Module):
@@ -170,8 +177,8 @@ class VGG19Stage3(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, 1, 1) for _, i, o in self.LAYERS)
         for conv, (n, _, _) in zip(self.convs, self.LAYERS, strict=True):
             conv.load_state_dict({part: weights[f"features.{n}.{part}"] for part in ("weight", "bias")})
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        self.mean = nn.Buffer(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.std = nn.Buffer(torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
     def forward(self, I: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [-1, 1] to activations (B, 256, S/4, S/4)."""
@@ -235,13 +242,10 @@ class ComposeGenerator(nn.Module):
         self.flow_range = flow_range
         self.condition = nn.Sequential(nn.Linear(2 * D + widths[-1], conditioning), nn.SiLU())
         down = list(widths[::-1])
-        self.blocks = nn.ModuleList(
-            _FiLMBlock(below + width, width, conditioning) for below, width in zip(down, down[1:], strict=False)
-        )
+        self.blocks = nn.ModuleList(_FiLMBlock(below + width, width, conditioning) for below, width in pairwise(down))
         self.to_fields = nn.Conv2d(widths[0], 6, 3, 1, 1)
         nn.init.zeros_(self.to_fields.weight)
-        with torch.no_grad():
-            self.to_fields.bias.copy_(torch.tensor([0.0, 0.0, -2.0, 0.0, 0.0, 0.0]))
+        self.to_fields.bias = nn.Parameter(torch.tensor([0.0, 0.0, -2.0, 0.0, 0.0, 0.0]))
 
     def forward(self, features: Sequence[Tensor], u_i: Tensor, u_t: Tensor) -> Fields:
         """Features of `PyramidEncoder`, source AUs (B, 17) and target AUs (B, 17) to fields at (S, S)."""
@@ -254,7 +258,7 @@ class ComposeGenerator(nn.Module):
 
 
 def compose(source: Tensor, fields: Fields) -> Tensor:
-    """mask · colour + (1 - mask) · warp(source, flow) at the resolution of the source.
+    """The edit: mask · colour + (1 - mask) · warp(source, flow) at the resolution of the source.
 
     Args:
         source: images (B, 3, H, H) in [-1, 1]; H may exceed the fields' side.
@@ -269,6 +273,11 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
     still = affine_grid(torch.eye(2, 3, device=source.device)[None], [1, 1, h, w], align_corners=False)
     warped = grid_sample(source, still + fields.flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
     return fields.mask * fields.colour + (1 - fields.mask) * warped
+
+
+def channels_last(network: Network) -> Network:
+    """The network with its weights in channels-last order, in which CPU and GPU convolutions are fastest."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 # --- Blocks ----------------------------------------------------------------------------------------------------------

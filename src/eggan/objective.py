@@ -31,7 +31,6 @@ __all__ = ["Edit", "Judges", "LossConfig", "Objective", "Terms"]
 T = TypeVar("T")
 
 
-
 class LossConfig(BaseModel):
     """The λ of Eq. 7, defaults as in Sec. 4.1. A weight of 0 leaves the term and its network out."""
 
@@ -116,7 +115,7 @@ class Objective(nn.Module):
         """What D_z and D_img minimise: -L_adv^z (Eq. 1) and L_adv^img (Eq. 2). E and G get no gradient."""
         w, L = self.weights, {}
         if self.D_z is not None and out.latent is not None:
-            l = out.latent.detach().float()  # noqa: E741
+            l = out.latent.detach().float()
             z = torch.randn(l.shape, generator=generator).to(l.device)
             L["D_z"] = -latent_adversarial(self.D_z(z), self.D_z(l))
         if self.D_img is not None:

@@ -87,7 +87,9 @@ def read_faces(path: str | Path, image_size: int) -> Faces:
     """
     path = Path(path)
     if not path.is_file():
-        raise EgganError(f"There is no faces file {path}: give a Parquet file, for example data/facsynth/train.parquet.")
+        raise EgganError(
+            f"There is no faces file {path}: give a Parquet file, for example data/facsynth/train.parquet."
+        )
     try:
         schema = pq.read_schema(path)
         _check_columns(path, schema.names)

@@ -1,0 +1,1 @@
+"""Training: configuration, classifiers, the loop and its files (extra `train`)."""

@@ -15,7 +15,7 @@ def model_card(config: TrainConfig, step: int, phi: str, sizes: dict[str, int]) 
     form = "compose head on a U-Net of the source" if config.network.form == "compose" else "the paper's latent form"
     return (
         f"# eggan model, {form}, {config.image_size} px\n\n"
-        "Edits a frontal, aligned face to 17 Action Unit intensities. The weights are the moving average of E and G.\n\n"
+        "Edits a frontal, aligned face to 17 Action Unit intensities. Weights: moving average of E and G.\n\n"
         f"- **Data**: `{config.data.name}` (facsynth has a data card of its own)\n"
         f"- **Training**: {step} of {config.steps} steps of batch {config.batch_size}, seed {config.seed}, "
         f"{config.precision}\n"

@@ -16,7 +16,7 @@ from eggan.action_units import NUMBERS
 from eggan.data import Faces
 from eggan.data.batches import Batch, TrainingRows, draw_batch
 from eggan.losses import LEVELS, au_loss, identity_loss
-from eggan.networks import AttributeClassifier
+from eggan.networks import AttributeClassifier, channels_last
 from eggan.training.config import TrainConfig
 from eggan.training.files import write_safetensors
 from eggan.training.progress import track
@@ -37,7 +37,8 @@ def classifier(
         say: receives a line for the log.
     """
     outputs = len(NUMBERS) * LEVELS if name == "C_exp" else len(faces.people)
-    network = AttributeClassifier(config.classifiers.width, outputs).to(memory_format=torch.channels_last)
+    torch.manual_seed(config.seed + (1 if name == "C_exp" else 2))
+    network = channels_last(AttributeClassifier(config.classifiers.width, outputs))
     path = cache / f"{name}-{_depends_on(name, config, faces)}.safetensors"
     if path.is_file():
         network.load_state_dict(load_file(path))
@@ -45,15 +46,13 @@ def classifier(
         return network
     accuracy = _fit(name, network, config, faces)
     write_safetensors(path, network)
-    say(f"{name} trained for {config.classifiers.steps} steps; accuracy on its last batches {accuracy:.3f}; kept as {path}.")
+    say(f"{name} trained, accuracy on its last batches {accuracy:.3f}; kept as {path}.")
     return network
 
 
 def _fit(name: Literal["C_exp", "C_id"], network: AttributeClassifier, config: TrainConfig, faces: Faces) -> float:
     c = config.classifiers
-    generator = torch.Generator().manual_seed(config.seed + (1 if name == "C_exp" else 2))
-    torch.manual_seed(generator.initial_seed())
-    network.apply(lambda module: module.reset_parameters() if hasattr(module, "reset_parameters") else None)
+    generator = torch.Generator().manual_seed(torch.initial_seed())
     optimizer = torch.optim.Adam(network.parameters(), lr=c.learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=c.steps)
     loss_of = _au_loss if name == "C_exp" else _identity_loss

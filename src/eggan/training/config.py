@@ -95,7 +95,9 @@ def load_config(preset: str, changes: Sequence[str] = ()) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if part not in ("latent", "compose")) or "preset"
-        reason = "is not a known key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        reason = (
+            "is not a known key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        )
         raise EgganError(f"Setting {key}: {reason}.") from None
     except OmegaConfBaseException as error:
         raise EgganError(f"The settings {' '.join(changes)} cannot be read: {str(error).splitlines()[0]}.") from None

@@ -17,6 +17,7 @@ from eggan.action_units import COLUMNS
 from eggan.data import augment, check_people_apart, read_faces
 from eggan.data.faces_file import Faces
 from eggan.estimator import ActionUnitEstimator, EstimatorConfig
+from eggan.networks import channels_last
 from eggan.weights import write_weights
 
 SEED = 20_001
@@ -25,15 +26,21 @@ WEIGHT_DECAY = 0.02
 
 
 def train(data: Path, val: Path, out: Path, minutes: float, batch_size: int, threads: int) -> None:
-    """Fit by mean squared error for a number of minutes (cosine decay), printing the figures on `val`."""
+    """Fit for a number of minutes (cosine decay), printing the figures on `val`.
+
+    The loss is the squared error in units of each AU's standard deviation, so that rare AUs count as much as common.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
     config = EstimatorConfig()
     train_faces, val_faces = read_faces(data, config.image_size), read_faces(val, config.image_size)
     check_people_apart(train_faces, val_faces)
-    model = ActionUnitEstimator(config).to(memory_format=torch.channels_last)
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+    spread = train_faces.action_units.std(dim=0)
+    model = channels_last(ActionUnitEstimator(config))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+    ema = average.module
+    assert isinstance(ema, ActionUnitEstimator)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     start, step, losses = time.monotonic(), 0, []
     warmup = 100
@@ -45,21 +52,23 @@ def train(data: Path, val: Path, out: Path, minutes: float, batch_size: int, thr
         images = randomise(augment(train_faces.images[rows].unsqueeze(1), generator).squeeze(1), generator)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             read = model(images.contiguous(memory_format=torch.channels_last))
-        loss = mse_loss(read.float(), train_faces.action_units[rows])
+        loss = mse_loss(read.float() / spread, train_faces.action_units[rows] / spread)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        ema.update_parameters(model)
+        average.update_parameters(model)
         losses.append(loss.item())
         step += 1
         if step % 250 == 0:
             rate = step * batch_size / (time.monotonic() - start)
-            print(f"step {step}  {100 * done:.0f} %  loss {np.mean(losses[-250:]):.4f}  {rate:.0f} images/s", flush=True)
+            print(
+                f"step {step}  {100 * done:.0f} %  loss {np.mean(losses[-250:]):.4f}  {rate:.0f} images/s", flush=True
+            )
         if step % 1000 == 0:
-            report(ema.module, val_faces)
-            write_weights(out, ema.module, config, "In training.\n", torch.float16)
-    mse, pcc = report(ema.module, val_faces)
-    write_weights(out, ema.module, config, card(data, step, batch_size, mse, pcc), torch.float16)
+            report(ema, val_faces)
+            write_weights(out, ema, config, "In training.\n", torch.float16)
+    mse, pcc = report(ema, val_faces)
+    write_weights(out, ema, config, card(data, step, batch_size, mse, pcc), torch.float16)
 
 
 def randomise(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -107,7 +116,9 @@ def card(data: Path, steps: int, batch_size: int, mse: np.ndarray, pcc: np.ndarr
 def main(
     out: Annotated[Path, typer.Option(help="Folder to write the weights to.")],
     data: Annotated[Path, typer.Option(help="Faces file to learn from.")] = Path("data/facsynth/train.parquet"),
-    val: Annotated[Path, typer.Option(help="Faces file of other people, for the log.")] = Path("data/facsynth/val.parquet"),
+    val: Annotated[Path, typer.Option(help="Faces file of other people, for the log.")] = Path(
+        "data/facsynth/val.parquet"
+    ),
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 60.0,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 32,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,

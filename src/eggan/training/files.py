@@ -21,7 +21,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(beside)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -33,4 +33,6 @@ def write_state(path: Path, state: dict[str, object]) -> None:
 
 def write_safetensors(path: Path, module: nn.Module) -> None:
     """The tensors of a network."""
-    write_atomically(path, lambda beside: save_file({k: v.contiguous() for k, v in module.state_dict().items()}, beside))
+    write_atomically(
+        path, lambda beside: save_file({k: v.contiguous() for k, v in module.state_dict().items()}, beside)
+    )

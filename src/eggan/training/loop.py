@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -25,11 +24,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from eggan.action_units import MAX_INTENSITY, NUMBERS
 from eggan.contact_sheet import contact_sheet, to_pictures
 from eggan.data import Faces, check_people_apart, read_faces
-from eggan.data.batches import TrainingRows, draw_batch
+from eggan.data.batches import Batch, TrainingRows, draw_batch
 from eggan.errors import EgganError
 from eggan.losses import LEVELS
 from eggan.model import EGGAN
-from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3
+from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, channels_last
 from eggan.objective import Judges, Objective
 from eggan.training.card import model_card
 from eggan.training.classifiers import classifier
@@ -42,7 +41,7 @@ __all__ = ["Stopped", "describe", "train"]
 TermSums = dict[str, float]
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - no error
     """The run was asked to stop, saved a checkpoint and did."""
 
 
@@ -91,7 +90,7 @@ def train(config: TrainConfig, out: Path) -> Path:
                 sums = TermSums()
             progress.update(task, completed=run.step)
             if run.step % config.sample_every == 0 or run.step == config.steps:
-                samples.draw(run.ema.module, out / "samples" / f"{run.step:07d}.png")
+                samples.draw(run.ema, out / "samples" / f"{run.step:07d}.png")
             if run.step % config.checkpoint_every == 0 or run.step == config.steps or stop:
                 run.save()
             if stop and run.step < config.steps:
@@ -125,13 +124,20 @@ class _Run:
         self.config, self.objective, self.out, self.phi = config, objective, out, phi
         self.step = 0
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.ema = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        self.critics = [network for network in (objective.D_z, objective.D_img) if network is not None]
+        self.average = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.critics: list[nn.Module] = [network for network in (objective.D_z, objective.D_img) if network is not None]
         self.optimizers = {"E, G": self._adam([objective.model])}
         if self.critics:
             self.optimizers["D_z, D_img"] = self._adam(self.critics)
 
-    def advance(self, batch: Any) -> dict[str, Tensor]:
+    @property
+    def ema(self) -> EGGAN:
+        """The moving average of E and G, which is what ships."""
+        model = self.average.module
+        assert isinstance(model, EGGAN)
+        return model
+
+    def advance(self, batch: Batch) -> dict[str, Tensor]:
         """One step of Eq. 7: the critics on a pass of E and G, then E and G on the same pass."""
         c = self.config
         rate = c.learning_rate * min(1.0, (1 - self.step / c.steps) / (1 - c.decay_from))
@@ -144,7 +150,7 @@ class _Run:
                 terms |= loss.terms
             loss = self.objective.generator_loss(batch, out)
         self._descend("E, G", loss.total, rate)
-        self.ema.update_parameters(self.objective.model)
+        self.average.update_parameters(self.objective.model)
         self.step += 1
         return terms | loss.terms
 
@@ -155,14 +161,14 @@ class _Run:
             {
                 "step": self.step,
                 "objective": {k: v for k, v in self.objective.state_dict().items() if not k.startswith(JUDGES)},
-                "ema": self.ema.state_dict(),
+                "ema": self.average.state_dict(),
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
                 "generator": self.generator.get_state(),
             },
         )
         sizes = {"E": _size(self.objective.model.E), "G": _size(self.objective.model.G)}
         card = model_card(self.config, self.step, self.phi, sizes)
-        self.ema.module.save_pretrained(self.out / "model", card, torch.float16)
+        self.ema.save_pretrained(self.out / "model", card, torch.float16)
 
     def restore(self) -> None:
         """Take the checkpoint up, if there is one, and cut the log back to it."""
@@ -173,7 +179,7 @@ class _Run:
         try:
             state = torch.load(path, weights_only=True)
             self.objective.load_state_dict(state["objective"], strict=False)
-            self.ema.load_state_dict(state["ema"])
+            self.average.load_state_dict(state["ema"])
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
             self.generator.set_state(state["generator"])
@@ -257,8 +263,7 @@ def _objective(config: TrainConfig, judges: Judges) -> Objective:
     w, network = config.losses, config.network
     D_z = LatentDiscriminator(network.latent_size) if w.latent and network.form == "latent" else None
     D_img = ImageDiscriminator(config.image_size, config.critic_widths) if w.adversarial else None
-    objective = Objective(EGGAN(config.model), w, judges, D_z, D_img)
-    return objective.to(memory_format=torch.channels_last)
+    return channels_last(Objective(EGGAN(config.model), w, judges, D_z, D_img))
 
 
 def _needs_C_id(config: TrainConfig) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,9 +24,11 @@ SHIPPED = Path(__file__).parent
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def shipped() -> list[str]:
-    """Names of the weights folders that come with the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/model.safetensors"))
+def shipped(kind: type[nn.Module] | None = None) -> list[str]:
+    """Names of the weights folders that come with the package: all, or those of one class of network."""
+    folders = sorted(path.parent for path in SHIPPED.glob("*/config.json"))
+    kinds = {folder.name: json.loads((folder / "config.json").read_text())["kind"] for folder in folders}
+    return [name for name, own in kinds.items() if kind is None or own == kind.__name__]
 
 
 def find_weights(name: str | Path) -> Path:
@@ -84,10 +85,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
         beside.chmod(0o755)
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            os.rename(folder, old / folder.name)
-            os.rename(beside, folder)
+            folder.rename(old / folder.name)
+            beside.rename(folder)
             shutil.rmtree(old)
         else:
-            os.rename(beside, folder)
+            beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""One protocol for every method (DESIGN, "Evaluation"): figures, their intervals, and the report."""

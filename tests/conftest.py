@@ -1,0 +1,92 @@
+"""Fixtures of all tests: seeds, and tiny faces files."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from eggan.action_units import COLUMNS, EMOTIONS, NUMBERS
+
+EXPRESSIONS = ("neutral", "happy", "surprised", "angry")
+TYPES = {"image": pa.binary(), "identity": pa.string(), "session": pa.int8(), "emotion": pa.string()} | {
+    column: pa.float32() for column in COLUMNS
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """The same initial weights in every run and in every order of the tests."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A seeded source of randomness."""
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def make_faces_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writer of tiny faces files: people × 2 sessions × 4 expressions, in this order, with drawn PNG images.
+
+    `make_faces_file("val.parquet", people=("dan",), size=64)` names the file, the people and the side in pixels.
+    Further keywords change columns: None leaves one out, a function edits its list, anything else replaces or adds it.
+    """
+
+    def make(
+        name: str = "faces.parquet", *, people: Sequence[str] = ("ann", "bob", "cyd"), size: int = 32, **changes: Any
+    ) -> Path:
+        rows = [(who, session, emotion) for who in people for session in (0, 1) for emotion in EXPRESSIONS]
+        aus = [
+            {number: (1.0 - 0.4 * session) * value for number, value in EMOTIONS[emotion].items()}
+            for _, session, emotion in rows
+        ]
+        columns: dict[str, Any] = {
+            "image": [_face(who, session, u, size) for (who, session, _), u in zip(rows, aus, strict=True)],
+            "identity": [who for who, _, _ in rows],
+            "session": [session for _, session, _ in rows],
+            "emotion": [emotion for _, _, emotion in rows],
+        }
+        columns |= {column: [u.get(n, 0.0) for u in aus] for n, column in zip(NUMBERS, COLUMNS, strict=True)}
+        for column, change in changes.items():
+            columns[column] = change(columns[column]) if callable(change) else change
+        kept = {column: values for column, values in columns.items() if values is not None}
+        table = {k: v if isinstance(v, pa.Array) else pa.array(v, TYPES.get(k)) for k, v in kept.items()}
+        pq.write_table(pa.table(table), tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+def _face(who: str, session: int, u: Mapping[int, float], size: int) -> bytes:
+    """A PNG of smooth blobs: skin and background by person and session; brows, eyes and mouth by AUs too."""
+    random = np.random.default_rng(zlib.crc32(who.encode()))
+    skin, backdrops = random.uniform(0.45, 0.85, 3), random.uniform(0.1, 0.5, (2, 3))
+    y, x = np.meshgrid(*[(np.arange(size) + 0.5) / size * 2 - 1] * 2, indexing="ij")
+    au = {number: u.get(number, 0.0) / 5 for number in NUMBERS}
+
+    def blob(cx: float, cy: float | np.ndarray, wide: float, high: float) -> np.ndarray:
+        return np.exp(-(((x - cx) / wide) ** 2) - ((y - cy) / high) ** 2)
+
+    head = 1 / (1 + np.exp(12 * (np.hypot(x / 0.8, y / 0.95) - 1)))
+    brow = -0.45 - 0.12 * (au[1] + au[2]) + 0.12 * au[4]
+    eye = 0.10 + 0.06 * au[5] - 0.04 * (au[6] + au[7])
+    corners = 0.35 * (au[12] - au[15]) * (x / 0.4) ** 2
+    dark = sum(0.5 * blob(side, brow, 0.22, 0.06) + 0.7 * blob(side, -0.2, 0.12, eye) for side in (-0.35, 0.35))
+    dark = dark + 0.7 * blob(0, 0.5 - corners, 0.35 + 0.1 * au[12], 0.07 + 0.2 * au[26] + 0.05 * au[25])
+    picture = np.where(head[..., None] > 0, head[..., None] * skin + (1 - head[..., None]) * backdrops[session], 0) * (
+        1 - 0.8 * dark.clip(0, 1)[..., None]
+    )
+    file = io.BytesIO()
+    Image.fromarray((picture * 255).round().astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,172 @@
+"""Which rows a batch draws, and what augmentation may do to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from eggan.action_units import NUMBERS
+from eggan.data import Faces, augment, batches, draw_batch, read_faces
+from eggan.data.batches import TrainingRows
+
+MakeFile = Callable[..., Path]
+
+
+@pytest.fixture
+def faces(make_faces_file: MakeFile) -> Faces:
+    """24 rows of three people, the row's number / 10 written into AU 45."""
+    return read_faces(make_faces_file(people=("cyd", "ann", "bob"), AU45_r=[i / 10 for i in range(24)]), 32)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches without augmentation."""
+    monkeypatch.setattr(batches, "augment", lambda images, generator: images.float() / 127.5 - 1)
+
+
+def rows_of(u: torch.Tensor) -> list[int]:
+    """The rows that AU vectors come from."""
+    return (u[:, NUMBERS.index(45)] * 50).round().int().tolist()
+
+
+def test_paired_targets_are_of_the_sources_identity_and_session(faces: Faces, generator: torch.Generator) -> None:
+    batch = draw_batch(TrainingRows(faces), 500, paired=True, generator=generator)
+    sources, targets = rows_of(batch.u_i), rows_of(batch.u_t)
+    assert faces.identity[sources].tolist() == faces.identity[targets].tolist()
+    assert faces.session[sources].tolist() == faces.session[targets].tolist()
+
+
+def test_paired_targets_are_all_rows_of_a_shot_alike(faces: Faces, generator: torch.Generator) -> None:
+    batch = draw_batch(TrainingRows(faces), 4000, paired=True, generator=generator)
+    pairs = list(zip(rows_of(batch.u_i), rows_of(batch.u_t), strict=True))
+    counts = torch.tensor([[pairs.count((4 * s + i, 4 * s + j)) for i in range(4) for j in range(4)] for s in range(6)])
+    assert counts.min() > 15  # 4000 / 96 = 42 expected
+    assert counts.max() < 80
+
+
+def test_pairs_are_found_in_shuffled_rows(faces: Faces, generator: torch.Generator) -> None:
+    shuffled = faces.select(torch.randperm(24, generator=generator).numpy())
+    batch = draw_batch(TrainingRows(shuffled), 500, paired=True, generator=generator)
+    shot_of = dict(zip(rows_of(shuffled.action_units / 5), shuffled.shots.tolist(), strict=True))
+    assert [shot_of[row] for row in rows_of(batch.u_i)] == [shot_of[row] for row in rows_of(batch.u_t)]
+
+
+def test_a_shot_of_one_row_is_its_own_target(faces: Faces, generator: torch.Generator) -> None:
+    lonely = faces.select([0, 1, 2, 4])
+    batch = draw_batch(TrainingRows(lonely), 200, paired=True, generator=generator)
+    targets = [t for s, t in zip(rows_of(batch.u_i), rows_of(batch.u_t), strict=True) if s == 4]
+    assert targets
+    assert set(targets) == {4}
+
+
+def test_unpaired_targets_are_any_rows_and_have_no_image(faces: Faces, generator: torch.Generator) -> None:
+    batch = draw_batch(TrainingRows(faces), 500, paired=False, generator=generator)
+    assert batch.I_t is None
+    assert set(rows_of(batch.u_i)) == set(rows_of(batch.u_t)) == set(range(24))
+    strangers = faces.identity[rows_of(batch.u_i)] != faces.identity[rows_of(batch.u_t)]
+    assert 0.5 < strangers.mean() < 0.8  # two of three people
+
+
+@pytest.mark.usefixtures("plain")
+def test_images_belong_to_their_action_units(faces: Faces, generator: torch.Generator) -> None:
+    batch = draw_batch(TrainingRows(faces), 100, paired=True, generator=generator)
+    images = faces.images.float() / 127.5 - 1
+    assert torch.equal(batch.I_i, images[rows_of(batch.u_i)])
+    assert torch.equal(batch.I_t, images[rows_of(batch.u_t)])
+
+
+def test_action_units_are_a_fifth_of_the_files(faces: Faces, generator: torch.Generator) -> None:
+    batch = draw_batch(TrainingRows(faces), 100, paired=True, generator=generator)
+    torch.testing.assert_close(batch.u_i, faces.action_units[rows_of(batch.u_i)] / 5)
+    assert batch.u_i.min() >= 0
+    assert batch.u_i.max() <= 1
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_classes_are_places_in_the_sorted_people(faces: Faces, paired: bool, generator: torch.Generator) -> None:
+    batch = draw_batch(TrainingRows(faces), 100, paired=paired, generator=generator)
+    assert faces.people == ["ann", "bob", "cyd"]
+    assert batch.c_i.dtype == torch.int64
+    assert [faces.people[c] for c in batch.c_i] == faces.identity[rows_of(batch.u_i)].tolist()
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_same_seed_draws_the_same_batch(faces: Faces, paired: bool) -> None:
+    one, other, third = (
+        draw_batch(TrainingRows(faces), 16, paired=paired, generator=torch.Generator().manual_seed(seed))
+        for seed in (3, 3, 4)
+    )
+    for name, value in vars(one).items():
+        assert value is None if value is None else torch.equal(value, vars(other)[name])
+    assert not torch.equal(one.I_i, third.I_i)
+
+
+def test_a_batch_does_not_touch_the_global_generator(faces: Faces, generator: torch.Generator) -> None:
+    before = torch.get_rng_state()
+    draw_batch(TrainingRows(faces), 16, paired=True, generator=generator)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_batch_images_are_float32_in_range(faces: Faces, generator: torch.Generator) -> None:
+    batch = draw_batch(TrainingRows(faces), 64, paired=True, generator=generator)
+    for images in (batch.I_i, batch.I_t):
+        assert (images.dtype, images.shape) == (torch.float32, (64, 3, 32, 32))
+        assert images.min() >= -1
+        assert images.max() <= 1
+
+
+def random_images(b: int, k: int, generator: torch.Generator) -> torch.Tensor:
+    return torch.randint(0, 256, (b, k, 3, 8, 8), dtype=torch.uint8, generator=generator)
+
+
+def test_augmentation_treats_the_images_of_an_item_alike(generator: torch.Generator) -> None:
+    images = random_images(32, 1, generator).expand(-1, 3, -1, -1, -1)
+    out = augment(images, generator)
+    assert torch.equal(out[:, 0], out[:, 1])
+    assert torch.equal(out[:, 0], out[:, 2])
+
+
+def test_augmentation_treats_items_differently(generator: torch.Generator) -> None:
+    out = augment(random_images(1, 1, generator).expand(32, -1, -1, -1, -1), generator)
+    assert len({tuple(item.flatten()[:64].tolist()) for item in out}) > 25
+
+
+def test_augmented_images_are_float32_in_range(generator: torch.Generator) -> None:
+    extremes = torch.cat([random_images(32, 2, generator), torch.full((8, 2, 3, 8, 8), 255).byte()])
+    out = augment(torch.cat([extremes, torch.zeros_like(extremes)]), generator)
+    assert out.dtype == torch.float32
+    assert out.min() >= -1
+    assert out.max() <= 1
+
+
+def test_augmentation_leaves_its_input_unchanged(generator: torch.Generator) -> None:
+    images = random_images(16, 2, generator)
+    before = images.clone()
+    augment(images, generator)
+    assert torch.equal(images, before)
+
+
+def test_about_half_of_the_items_are_mirrored(generator: torch.Generator) -> None:
+    images = torch.full((200, 1, 3, 8, 8), 100, dtype=torch.uint8)
+    images[..., :4] = 150
+    out = augment(images, generator)
+    mirrored = out[..., 4:].mean(dim=(1, 2, 3, 4)) > out[..., :4].mean(dim=(1, 2, 3, 4))
+    assert 70 < mirrored.sum() < 130
+
+
+def test_a_picture_is_never_turned_upside_down(generator: torch.Generator) -> None:
+    images = torch.full((50, 1, 3, 8, 8), 100, dtype=torch.uint8)
+    images[..., :4, :] = 150
+    out = augment(images, generator)
+    assert (out[..., :4, :].mean(dim=(1, 2, 3, 4)) > out[..., 4:, :].mean(dim=(1, 2, 3, 4))).all()
+
+
+def test_a_flat_grey_changes_in_brightness_alone_by_a_tenth_at_most(generator: torch.Generator) -> None:
+    out = (augment(torch.full((200, 1, 3, 8, 8), 120, dtype=torch.uint8), generator) + 1) * 127.5
+    assert (out.amax(dim=(1, 2, 3, 4)) - out.amin(dim=(1, 2, 3, 4)) < 1e-3).all()
+    gain = out[:, 0, 0, 0, 0] / 120
+    assert 0.9 <= gain.min() < 0.95
+    assert 1.05 < gain.max() <= 1.1
