@@ -27,7 +27,9 @@ def main(out: Path) -> None:
     faces = read_faces(ROOT / "data/facsynth/test.parquet", CELL)
     faces = faces.select(faces.identity == PERSON)
     targets = [row_of(faces, emotion) for emotion in EMOTIONS] + [row_of(faces, "single", au) for au in SINGLE]
-    sources = [int(np.flatnonzero((faces.emotion == "neutral") & (faces.session == faces.session[t]))[0]) for t in targets]
+    sources = [
+        int(np.flatnonzero((faces.emotion == "neutral") & (faces.session == faces.session[t]))[0]) for t in targets
+    ]
     pictures = to_pictures(faces.images.float() / 127.5 - 1)
     rows, labels = [[pictures[s] for s in sources], [pictures[t] for t in targets]], ["source", "true"]
     for name in shipped_models():

@@ -110,6 +110,14 @@ def test_the_compose_form_sees_a_larger_source_at_the_models_size() -> None:
     torch.testing.assert_close(seen[0][..., inner, inner], coarse[..., inner, inner], rtol=0, atol=2e-3)
 
 
+def test_detail_too_fine_for_the_models_size_is_averaged_not_aliased() -> None:
+    seen: list[Tensor] = []
+    model = make_model(LATENT)
+    model.E.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model.encode(torch.randn(1, 3, 128, 128).sign(), torch.rand(1, 17))
+    assert seen[0].std() < 0.35  # a quarter where 16 pixels are averaged, 0.6 where four are
+
+
 def test_the_papers_form_paints_at_its_own_size_whatever_the_sources() -> None:
     model = make_model(LATENT)
     assert model.edit(*request(80)).shape == (2, 3, 32, 32)

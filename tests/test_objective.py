@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eggan import losses
 from eggan.data import Batch, draw_batch, read_faces
 from eggan.data.batches import TrainingRows
 from eggan.networks import AttributeClassifier
@@ -212,6 +213,29 @@ def test_a_discriminator_total_is_the_weighted_sum_of_its_terms(batch: Batch, ge
     loss = objective.discriminator_loss(batch, objective.perform(batch), generator)
     expected = loss.terms["D_z"] + loss.terms["D_img"] + 7 * loss.terms["gradient_penalty"]
     assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_each_term_is_its_equation_of_its_own_images_and_labels(batch: Batch, generator: torch.Generator) -> None:
+    objective = latent_objective("losses.paired=1", "losses.ms_ssim=0.5")
+    for judge in (objective.C_exp, objective.C_id):  # verdicts that depend on the image
+        nn.init.normal_(judge.fc.weight, std=100.0)
+    out = objective.perform(batch)
+    terms = objective.generator_loss(batch, out).terms | objective.discriminator_loss(batch, out, generator).terms
+    with torch.no_grad():
+        phi = [objective.C_id.relu3_1(x) for x in (batch.I_i, out.edit, out.reconstruction)]
+        expected = {
+            "latent": losses.latent_deception(objective.D_z(out.latent)),
+            "adversarial": -objective.D_img(out.edit).mean(),
+            "au": losses.au_loss(objective.C_exp(out.edit), batch.u_t),
+            "identity": losses.identity_loss(objective.C_id(out.edit), batch.c_i),
+            "perceptual": losses.perceptual_loss(*phi),
+            "reconstruction": losses.reconstruction_loss(out.reconstruction, batch.I_i, 0.5),
+            "paired": losses.paired_loss(out.edit, batch.I_t),
+            "D_img": losses.critic_loss(objective.D_img(batch.I_i), objective.D_img(out.edit)),
+        }
+    assert not torch.equal(batch.u_i, batch.u_t)
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value)
 
 
 def test_terms_are_values_for_the_log_without_a_graph(batch: Batch, generator: torch.Generator) -> None:

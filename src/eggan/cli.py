@@ -45,7 +45,7 @@ def edit(
         eggan edit a.png b.png -o edited/ --au 4=1.5 --relative
     """
     from eggan.editor import Editor, open_photo, whole_expression
-    from eggan.provenance import FORMATS, save_picture
+    from eggan.provenance import save_picture
 
     if not au and emotion is None:
         raise EgganError("Say what to change: --au 12=4, or --emotion happy.")
@@ -53,20 +53,7 @@ def edit(
         raise EgganError("--emotion sets all Action Units, so --relative does not go with it; name AUs by --au.")
     targets = whole_expression(parse_emotion(emotion)) if emotion is not None else {}
     targets |= dict(parse_action_unit(text, relative=relative) for text in au or [])
-    if len(photos) > 1 and out.suffix:
-        raise EgganError(f"{out} is one picture, and there are {len(photos)} photos: give a folder.")
-    if len(photos) == 1 and out.suffix:
-        outputs = [out]
-    else:
-        outputs = [
-            out / photo.with_suffix(photo.suffix if photo.suffix.lower() in FORMATS else ".png").name
-            for photo in photos
-        ]
-    if len(set(outputs)) < len(outputs):
-        raise EgganError("Two photos have the same name and would be written to one file: rename one.")
-    for output in outputs:
-        if output.suffix.lower() not in FORMATS:
-            raise EgganError(f"{output} must end in one of {', '.join(FORMATS)}.")
+    outputs = _outputs(photos, out)
     editor = Editor.from_pretrained(model)
     for photo, output in zip(photos, outputs, strict=True):
         picture = open_photo(photo)
@@ -146,6 +133,27 @@ def models() -> None:
         typer.echo(
             f"{name:14}{model.config.network.form:9}{model.config.image_size:4} px{parameters / 1e6:8.2f} M parameters"
         )
+
+
+def _outputs(photos: list[Path], out: Path) -> list[Path]:
+    """Where each edit goes: to `out` itself for one photo and a picture's name, else into the folder `out`."""
+    from eggan.provenance import FORMATS
+
+    if out.suffix and not out.is_dir():
+        if len(photos) > 1:
+            raise EgganError(f"{out} is one picture, and there are {len(photos)} photos: give a folder.")
+        outputs = [out]
+    else:
+        endings = [photo.suffix if photo.suffix.lower() in FORMATS else ".png" for photo in photos]
+        outputs = [out / f"{photo.stem}{ending}" for photo, ending in zip(photos, endings, strict=True)]
+    if len(set(outputs)) < len(outputs):
+        raise EgganError("Two photos have the same name and would be written to one file: rename one.")
+    for photo, output in zip(photos, outputs, strict=True):
+        if output.suffix.lower() not in FORMATS:
+            raise EgganError(f"{output} must end in one of {', '.join(FORMATS)}.")
+        if output.resolve() == photo.resolve():
+            raise EgganError(f"The edit would overwrite the photo {photo}: give another -o.")
+    return outputs
 
 
 def main() -> None:

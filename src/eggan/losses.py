@@ -75,7 +75,7 @@ def gradient_penalty(
     """
     x = I_i.detach()
     if at == "interpolates":
-        place = torch.rand(len(x), 1, 1, 1, generator=generator, device="cpu").to(x.device)
+        place = torch.rand(len(x), 1, 1, 1, generator=generator).to(x)
         x = torch.lerp(x, edit.detach(), place)
     x = x.requires_grad_()
     (slope,) = torch.autograd.grad(D_img(x).sum(), x, create_graph=True)
@@ -136,9 +136,10 @@ def ms_ssim_shape(image_size: int) -> MSSSIMShape:
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     """Multi-scale structural similarity of images in [-1, 1], 1 for equal ones; settings by `ms_ssim_shape`."""
     window, sigma, betas = ms_ssim_shape(x.shape[-1])
-    return multiscale_structural_similarity_index_measure(
-        x, y, data_range=2.0, kernel_size=window, sigma=sigma, betas=betas, normalize="relu"
-    )
+    with torch.autocast(x.device.type, enabled=False):  # differences of variances: bfloat16 has not the digits
+        return multiscale_structural_similarity_index_measure(
+            x.float(), y.float(), data_range=2.0, kernel_size=window, sigma=sigma, betas=betas, normalize="relu"
+        )
 
 
 def reconstruction_loss(reconstruction: Tensor, I_i: Tensor, ms_ssim_weight: float = 1.0) -> Tensor:

@@ -98,6 +98,14 @@ class Objective(nn.Module):
             if judge is not None:
                 judge.eval().requires_grad_(False)
 
+    def train(self, mode: bool = True) -> Objective:
+        """Training mode for all but the frozen networks."""
+        super().train(mode)
+        for judge in (self.C_exp, self.C_id, self.phi):
+            if judge is not None:
+                judge.eval()
+        return self
+
     def perform(self, batch: Batch) -> Edit:
         """l_i = E(I_i), Ĩ_i = G(l_i | u_t) and, where a term needs it, Î_i = G(l_i | u_i)."""
         w = self.weights
@@ -121,8 +129,9 @@ class Objective(nn.Module):
         if self.D_img is not None:
             edit = out.edit.detach()
             L["D_img"] = critic_loss(self.D_img(batch.I_i), self.D_img(edit))
-            with torch.autocast(batch.I_i.device.type, enabled=False):
-                L["gradient_penalty"] = gradient_penalty(self.D_img, batch.I_i, edit, w.penalty_at, generator)
+            if w.gradient_penalty:
+                with torch.autocast(batch.I_i.device.type, enabled=False):
+                    L["gradient_penalty"] = gradient_penalty(self.D_img, batch.I_i, edit, w.penalty_at, generator)
         return self._sum({"D_z": 1.0, "D_img": 1.0, "gradient_penalty": w.gradient_penalty}, L)
 
     def generator_loss(self, batch: Batch, out: Edit) -> Terms:

@@ -59,7 +59,7 @@ def draw_batch(rows: TrainingRows, batch_size: int, *, paired: bool, generator: 
     Args:
         rows: the faces to draw from.
         batch_size: number of sources B.
-        paired: the target is another row of the source's identity and session, and its image is `I_t`;
+        paired: the target is any row of the source's identity and session, and its image is `I_t`;
             else its AUs are those of any row, and there is no true image.
         generator: the run's one source of randomness.
 

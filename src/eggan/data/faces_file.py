@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,10 +132,8 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
         ValueError: the bytes are no image, or it is not square.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"is no readable image ({_first_line(error)})") from None
     if image.width != image.height:
         raise ValueError(f"is {image.width}×{image.height} pixels, not square")
@@ -180,7 +177,7 @@ def _check_intensities(path: Path, intensities: np.ndarray) -> None:
         row, j = (int(i) for i in np.argwhere(bad)[0])
         raise EgganError(
             f"{path}, row {row}, column {COLUMNS[j]}: intensity {intensities[row, j]:g} is outside 0..5 "
-            f"({int(bad.sum())} such value{'s'[: bad.sum() > 1]} in the file)."
+            f"({int(bad.sum())} such values in the file)."
         )
 
 
@@ -188,10 +185,11 @@ def _numbers(path: Path, table: pa.Table, name: str, dtype: type[np.generic]) ->
     column = table.column(name)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise EgganError(f"{path}, column {name}: is of type {column.type}, not numbers.")
-    if name == "session" and column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy())[0])
-        raise EgganError(f"{path}, row {row}, column session: is empty; write 0 where the session is unknown.")
-    return column.to_numpy().astype(dtype)
+    numbers = column.to_numpy()
+    if dtype is np.int64 and not (whole := np.isfinite(numbers) & (numbers == np.floor(numbers))).all():
+        row = int(np.flatnonzero(~whole)[0])
+        raise EgganError(f"{path}, row {row}, column {name}: is no whole number; write 0 where it is unknown.")
+    return numbers.astype(dtype)
 
 
 def _words(path: Path, table: pa.Table, name: str) -> np.ndarray:

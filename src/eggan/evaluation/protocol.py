@@ -109,7 +109,7 @@ def _figures(
     readings = {"": read_edit, "_floor": read_target, "_no_edit": read_source}
     scalars = {
         "unexplained_change": over_people(partial(_unexplained_of, error, source_error)),
-        "psnr": over_people(lambda rows: float((10 * np.log10(4 * pixels / error[rows])).mean())),
+        "psnr": over_people(lambda rows: _psnr(error[rows], pixels)),
     }
     for suffix, read in readings.items():
         scalars[f"au_mse{suffix}"] = over_people(partial(mean_of, au_mse, read))
@@ -124,6 +124,11 @@ def _figures(
         e, s, who = (array[emotion == word] for array in (error, source_error, people))
         by_emotion[word] = bootstrap(partial(_unexplained_of, e, s), who)
     return Figures(scalars, per_au, by_emotion)
+
+
+def _psnr(error: np.ndarray, pixels: int) -> float:
+    """Mean peak signal-to-noise ratio in dB of images in [-1, 1], from their summed squared errors; 160 at most."""
+    return float((10 * np.log10(4 * pixels / np.maximum(error, 4e-16 * pixels))).mean())
 
 
 def _unexplained_of(error: np.ndarray, source_error: np.ndarray, rows: np.ndarray) -> float:

@@ -39,7 +39,7 @@ class TrainConfig(BaseModel):
     data: Path = Path("data/facsynth/train.parquet")
     val: Path = Path("data/facsynth/val.parquet")
     image_size: int = 128
-    steps: int = Field(240_000, ge=1)
+    steps: int = Field(241_200, ge=1)
     batch_size: int = Field(8, ge=1)
     seed: int = 0
     learning_rate: float = Field(1e-4, gt=0)
@@ -60,7 +60,9 @@ class TrainConfig(BaseModel):
     def _check(self) -> TrainConfig:
         _ = self.model
         if self.image_size % 2 ** len(self.critic_widths):
-            raise ValueError(f"critic_widths halves {self.image_size} pixels {len(self.critic_widths)} times")
+            raise ValueError(
+                f"{self.image_size} pixels cannot be halved {len(self.critic_widths)} times by critic_widths"
+            )
         return self
 
     @property
@@ -94,10 +96,11 @@ def load_config(preset: str, changes: Sequence[str] = ()) -> TrainConfig:
         return TrainConfig.model_validate(OmegaConf.to_container(merged, resolve=True))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part not in ("latent", "compose")) or "preset"
-        reason = (
-            "is not a known key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-        )
-        raise EgganError(f"Setting {key}: {reason}.") from None
-    except OmegaConfBaseException as error:
+        place = [str(part) for part in first["loc"]]
+        if place[:1] == ["network"]:
+            del place[1:2]  # the form, by which pydantic tells the two kinds of network apart
+        unknown = first["type"] == "extra_forbidden"
+        reason = "is not a known key" if unknown else first["msg"].removeprefix("Value error, ")
+        raise EgganError(f"Setting {'.'.join(place)}: {reason}." if place else f"Settings: {reason}.") from None
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise EgganError(f"The settings {' '.join(changes)} cannot be read: {str(error).splitlines()[0]}.") from None

@@ -113,7 +113,7 @@ def describe(config: TrainConfig) -> str:
     lines = [f"{name:8}{_size(network):>13,}" for name, network in networks.items() if network is not None]
     if _needs_C_id(config):
         width = config.classifiers.width
-        lines.append(f"{'C_id':8}{_size(AttributeClassifier(width, 0)):>13,} + {8 * width + 1} for each person")
+        lines.append(f"{'C_id':8}{_size(AttributeClassifier(width, 1).stages):>13,} + {8 * width + 1} for each person")
     return config.to_yaml() + "\n# parameters\n" + "".join(f"# {line}\n" for line in lines)
 
 
@@ -141,13 +141,16 @@ class _Run:
         """One step of Eq. 7: the critics on a pass of E and G, then E and G on the same pass."""
         c = self.config
         rate = c.learning_rate * min(1.0, (1 - self.step / c.steps) / (1 - c.decay_from))
+        precision = torch.autocast("cpu", torch.bfloat16, enabled=c.precision == "bfloat16")
         terms: dict[str, Tensor] = {}
-        with torch.autocast("cpu", torch.bfloat16, enabled=c.precision == "bfloat16"):
+        with precision:
             out = self.objective.perform(batch)
-            if self.critics:
+        if self.critics:
+            with precision:
                 loss = self.objective.discriminator_loss(batch, out, self.generator)
-                self._descend("D_z, D_img", loss.total, rate)
-                terms |= loss.terms
+            self._descend("D_z, D_img", loss.total, rate)
+            terms |= loss.terms
+        with precision:
             loss = self.objective.generator_loss(batch, out)
         self._descend("E, G", loss.total, rate)
         self.average.update_parameters(self.objective.model)
@@ -160,7 +163,7 @@ class _Run:
             self.out / "checkpoint" / "state.pt",
             {
                 "step": self.step,
-                "objective": {k: v for k, v in self.objective.state_dict().items() if not k.startswith(JUDGES)},
+                "objective": _without_judges(self.objective.state_dict()),
                 "ema": self.average.state_dict(),
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
                 "generator": self.generator.get_state(),
@@ -178,7 +181,7 @@ class _Run:
             return
         try:
             state = torch.load(path, weights_only=True)
-            self.objective.load_state_dict(state["objective"], strict=False)
+            _load_all_but_judges(self.objective, state["objective"])
             self.average.load_state_dict(state["ema"])
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
@@ -281,7 +284,16 @@ def _official_vgg19(path: str) -> VGG19Stage3:
         ) from None
 
 
-JUDGES = ("C_exp.", "C_id.", "phi.")
+def _without_judges(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """C_exp, C_id and φ₃ do not change in a run and lie in the cache: a checkpoint needs none of them."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(("C_exp.", "C_id.", "phi."))}
+
+
+def _load_all_but_judges(objective: Objective, tensors: dict[str, Tensor]) -> None:
+    own = objective.state_dict()
+    if tensors.keys() != _without_judges(own).keys():
+        raise ValueError("other networks than this run's")
+    objective.load_state_dict({**own, **tensors})
 
 
 def _settle_config(config: TrainConfig, out: Path) -> None:

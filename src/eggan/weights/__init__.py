@@ -77,7 +77,10 @@ def write_weights(folder: Path, module: nn.Module, config: BaseModel, card: str,
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill that takes its name only when the block ends well, replacing the one before."""
+    """A folder to fill that takes its name only when the block ends well, replacing the one before.
+
+    Where the second rename fails, the old folder gets its name back.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -86,8 +89,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
             folder.rename(old / folder.name)
-            beside.rename(folder)
-            shutil.rmtree(old)
+            try:
+                beside.rename(folder)
+            except OSError:
+                (old / folder.name).rename(folder)
+                raise
+            finally:
+                shutil.rmtree(old)
         else:
             beside.rename(folder)
     finally:

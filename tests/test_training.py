@@ -1,0 +1,212 @@
+"""The training loop: it learns, stops, resumes, refuses, and leaves whole files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from eggan.errors import EgganError
+from eggan.model import EGGAN
+from eggan.training import loop
+from eggan.training.classifiers import classifier
+from eggan.training.config import TrainConfig, load_config
+from eggan.training.loop import Stopped, describe, train
+
+TOY = ["image_size=32", "batch_size=4", "steps=6", "checkpoint_every=3", "log_every=1", "precision=float32"]
+TOY_COMPOSE = [*TOY, "network.widths=[8,16]", "critic_widths=[8,16]"]
+TOY_PAPER = [
+    *TOY,
+    "network.latent_size=8",
+    "network.encoder_widths=[4,8]",
+    "network.generator_widths=[8,8,8,8,8]",
+    "critic_widths=[8,8]",
+    "classifiers.width=4",
+    "classifiers.steps=2",
+    "classifiers.batch_size=4",
+]
+
+
+@pytest.fixture
+def toy(make_faces_file: Callable[..., Path]) -> Callable[..., TrainConfig]:
+    files = [f"data={make_faces_file('train.parquet')}", f"val={make_faces_file('val.parquet', people=('dan', 'eve'))}"]
+
+    def config(preset: str = "small", *changes: str) -> TrainConfig:
+        return load_config(preset, [*(TOY_COMPOSE if preset == "small" else TOY_PAPER), *files, *changes])
+
+    return config
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+
+
+@pytest.mark.parametrize("preset", ["small", "small-paper"])
+def test_a_run_stopped_half_way_ends_with_the_weights_of_one_that_was_not(
+    preset: str, toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy(preset)
+    train(config, tmp_path / "whole")
+
+    advance, calls = loop._Run.advance, []
+
+    def cut_at_five(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
+        calls.append(run.step)
+        if len(calls) == 5:
+            raise KeyboardInterrupt  # as hard as a kill: nothing is saved on the way out
+        return advance(run, batch)
+
+    monkeypatch.setattr(loop._Run, "advance", cut_at_five)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut")
+    monkeypatch.undo()
+    train(config, tmp_path / "cut")
+
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert [line["step"] for line in losses(tmp_path / "cut")] == [1, 2, 3, 4, 5, 6]
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_the_command_killed_and_repeated_goes_on_from_its_checkpoint(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    config = toy("small", "steps=100000", "checkpoint_every=5", "sample_every=100000")
+    changes = [f"--set={line}" for line in [*TOY_COMPOSE[:2], *TOY_COMPOSE[3:]]]
+    command = [sys.executable, "-m", "eggan.cli", "train", "--out", str(tmp_path / "run"), *changes]
+    command += ["--set", "checkpoint_every=5", "--set", "sample_every=100000", "--set", "steps=100000"]
+    command += ["--data", str(config.data), "--val", str(config.val)]
+    log, environment = tmp_path / "run" / "log.jsonl", {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def run_until(step: int, number: signal.Signals) -> tuple[int, str]:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            lines = log.read_text().splitlines() if log.exists() else []
+            if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= step:
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        return process.returncode, said
+
+    code, _ = run_until(8, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    reached = torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"]
+    assert reached >= 5
+    code, said = run_until(reached + 8, signal.SIGINT)
+    assert code == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    steps = [line["step"] for line in losses(tmp_path / "run")]
+    assert steps == list(range(1, steps[-1] + 1))
+
+
+def test_a_paired_run_lowers_its_loss(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    longer = ["steps=120", "batch_size=16", "learning_rate=0.005", "sample_every=120", "network.widths=[16,32,32]"]
+    train(toy("small", *longer), tmp_path / "run")
+    paired = [line["paired"] for line in losses(tmp_path / "run")]
+    assert sum(paired[-20:]) < 0.7 * sum(paired[5:25])
+
+
+def test_a_run_leaves_config_samples_card_and_a_loadable_model(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    folder = train(toy("small-paper"), tmp_path / "run")
+    assert folder == tmp_path / "run" / "model"
+    assert EGGAN.from_pretrained(tmp_path / "run").config.image_size == 32
+    assert [path.name for path in (tmp_path / "run" / "samples").iterdir()] == ["0000006.png"]
+    card = (folder / "README.md").read_text()
+    assert "relu3_1 of C_id, no VGG19 weights were given" in card
+    assert "6 of 6 steps of batch 4" in card
+    assert not list(tmp_path.rglob(".*")), "nothing half-written stays"
+
+
+def test_a_run_folder_refuses_another_configuration(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    with pytest.raises(EgganError, match=r"run with another seed: give another --out"):
+        train(toy("small", "seed=1"), tmp_path / "run")
+
+
+def test_a_torn_checkpoint_is_named_and_kept(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint" / "state.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(EgganError, match=r"state\.pt cannot be read"):
+        train(toy(), tmp_path / "run")
+    assert path.stat().st_size == 1000
+
+
+def test_a_diverged_run_says_which_term_and_keeps_the_last_checkpoint(
+    toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = loop._Run.advance
+
+    def poison(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
+        terms = advance(run, batch)
+        return terms | {"paired": torch.tensor(float("nan"))} if run.step == 5 else terms
+
+    monkeypatch.setattr(loop._Run, "advance", poison)
+    with pytest.raises(EgganError, match="term paired is nan at step 5"):
+        train(toy(), tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 3
+
+
+def test_people_in_both_splits_are_refused(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    config = toy()
+    with pytest.raises(EgganError, match=r"splits must not share a person"):
+        train(config.model_copy(update={"val": config.data}), tmp_path / "run")
+
+
+def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    from eggan.data import read_faces
+
+    said: list[str] = []
+    config = toy("small-paper")
+    faces = read_faces(config.data, 32)
+    first = classifier("C_exp", config, faces, tmp_path / "cache", said.append)
+    again = classifier("C_exp", config, faces, tmp_path / "cache", said.append)
+    assert "trained" in said[0]
+    assert "taken from" in said[1]
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+    classifier("C_exp", toy("small-paper", "seed=7"), faces, tmp_path / "cache", said.append)
+    assert "trained" in said[2]
+
+
+def test_a_stop_signal_saves_the_step_it_came_in(
+    toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = loop._Run.advance
+
+    def interrupted(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
+        if run.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return advance(run, batch)
+
+    monkeypatch.setattr(loop._Run, "advance", interrupted)
+    with pytest.raises(Stopped, match="Stopped at step 4 of 6"):
+        train(toy(), tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 4
+
+
+def test_dry_run_counts_the_papers_encoder_by_hand() -> None:
+    text = describe(load_config("paper"))
+    channels = (3, 16, 32, 64, 128, 256)
+    convolutions = sum(16 * a * b + b for a, b in pairwise(channels))
+    assert f"# E       {convolutions + 256 * 16 * 256 + 256:>13,}" in text
+    assert "au: 100" in text
