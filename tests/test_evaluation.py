@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,15 +16,31 @@ from torch import Tensor, nn
 from eggan.data import Faces, read_faces
 from eggan.errors import EgganError
 from eggan.evaluation.metrics import au_mse, au_pcc, bootstrap, unexplained_change
-from eggan.evaluation.protocol import draw_pairs, evaluate
-from eggan.evaluation.report import write_report
+from eggan.evaluation.protocol import Judges, _cross_talk, draw_pairs, evaluate, evaluate_paper
+from eggan.evaluation.run import run_evaluation
+from eggan.model import EGGAN, ComposeForm, ModelConfig
 
 
-class MeanReader(nn.Module):
+class MeanReader:
     """An estimator that reads every AU as the picture's brightness: different for different pictures."""
+
+    name = "brightness"
 
     def read(self, images: Tensor) -> Tensor:
         return (2.5 + 2.5 * images.mean(dim=(1, 2, 3)))[:, None].expand(-1, 17)
+
+
+class PixelVerifier:
+    """One person where the pixels nearly agree."""
+
+    name = "pixels"
+    threshold = -0.02
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        return -(a - b).square().mean(dim=(1, 2, 3))
+
+
+JUDGES = Judges(MeanReader(), PixelVerifier())
 
 
 class FixedModel(nn.Module):
@@ -64,14 +81,14 @@ def test_pairs_lead_from_the_neutral_image_to_all_others_of_the_session(faces: F
 
 
 def test_the_true_target_leaves_nothing_unexplained_and_reads_as_the_floor(faces: Faces) -> None:
-    figures = evaluate(FixedModel(faces, lambda source, target: target), faces, MeanReader())
+    figures = evaluate(FixedModel(faces, lambda source, target: target), faces, JUDGES, sweep_people=0)
     assert figures.scalars["unexplained_change"] == (0, 0, 0)
     assert figures.scalars["au_mse"] == figures.scalars["au_mse_floor"]
     assert figures.scalars["au_pcc"] == figures.scalars["au_pcc_floor"]
 
 
 def test_no_edit_leaves_all_unexplained_and_reads_as_no_edit(faces: Faces) -> None:
-    figures = evaluate(FixedModel(faces, lambda source, target: source), faces, MeanReader())
+    figures = evaluate(FixedModel(faces, lambda source, target: source), faces, JUDGES, sweep_people=0)
     assert figures.scalars["unexplained_change"] == (1, 1, 1)
     assert all(interval.mean == 1 for interval in figures.by_emotion.values())
     assert figures.scalars["au_mse"] == figures.scalars["au_mse_no_edit"]
@@ -88,6 +105,15 @@ def test_mse_and_pcc_agree_with_numpy_and_scipy() -> None:
     x, y = rng.normal(size=(2, 50, 17))
     assert au_mse(x, y) == pytest.approx([np.mean((x[:, j] - y[:, j]) ** 2) for j in range(17)])
     assert au_pcc(x, y) == pytest.approx([pearsonr(x[:, j], y[:, j])[0] for j in range(17)])
+
+
+def test_rows_without_a_face_do_not_count() -> None:
+    x, y = np.random.default_rng(0).normal(size=(2, 50, 17))
+    with_gap = x.copy()
+    with_gap[[3, 9]] = np.nan
+    kept = np.delete(np.arange(50), [3, 9])
+    assert au_mse(with_gap, y) == pytest.approx(au_mse(x[kept], y[kept]))
+    assert au_pcc(with_gap, y) == pytest.approx(au_pcc(x[kept], y[kept]))
 
 
 def test_pcc_of_a_constant_reading_is_zero() -> None:
@@ -109,11 +135,73 @@ def test_the_interval_covers_the_true_mean_about_95_times_in_100() -> None:
     assert 0.895 <= covered / 400 <= 0.975  # about 93.5 % for a percentile interval of 60 people, ± 3 standard errors
 
 
-def test_a_report_holds_the_figures_in_both_forms(faces: Faces, tmp_path: Path) -> None:
-    figures = {"copy": evaluate(FixedModel(faces, lambda source, target: source), faces, MeanReader())}
-    text = write_report(figures, faces.path, tmp_path / "report")
-    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
-    assert summary["copy"]["unexplained_change"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
-    assert len(summary["copy"]["au_pcc_by_au"]) == 17
-    assert "| unexplained change | 1.000 [1.000, 1.000] |" in text
-    assert (tmp_path / "report" / "report.md").read_text() == text
+def test_a_model_that_swaps_people_fails_verification(faces: Faces) -> None:
+    keeps = evaluate(FixedModel(faces, lambda source, target: target), faces, JUDGES, sweep_people=0).scalars
+    swaps = evaluate(FixedModel(faces, lambda source, target: (target + 8) % 24), faces, JUDGES, sweep_people=0).scalars
+    assert keeps["identity_accuracy"].mean == keeps["identity_accuracy_real"].mean == 1
+    assert swaps["identity_accuracy"].mean == 0
+    assert swaps["identity_accuracy_real"].mean == 1
+
+
+def test_perfect_reconstruction_has_ms_ssim_one(faces: Faces) -> None:
+    scalars = evaluate(FixedModel(faces, lambda source, target: target), faces, JUDGES, sweep_people=0).scalars
+    assert scalars["ms_ssim"].mean == pytest.approx(1, abs=1e-5)
+    assert scalars["psnr"].mean > 100
+
+
+def test_cross_talk_is_the_mean_movement_of_the_single_rows() -> None:
+    rng = np.random.default_rng(0)
+    asked = np.concatenate([4.0 * np.eye(17), 4.0 * np.eye(17), rng.uniform(0, 5, (5, 17))])
+    asked[15::17][:2, 14] = 2.4  # a jaw drop parts the lips
+    moved = 0.5 * asked + 0.1 * (asked == 0)
+    found = _cross_talk(moved, asked, np.arange(39) < 34)
+    assert found is not None
+    assert found.slopes == pytest.approx(np.full(17, 0.5))
+    assert found.off_target == pytest.approx(0.1)
+    assert _cross_talk(moved[:10], asked[:10], np.arange(10) < 10) is None
+
+
+def test_the_papers_protocol_reads_the_label_source_as_its_own_floor(
+    faces: Faces, make_faces_file: Callable[..., Path]
+) -> None:
+    others = read_faces(make_faces_file("train.parquet", people=("dan", "eve")), 32)
+    model = EGGAN(ModelConfig(image_size=32, network=ComposeForm(widths=(8, 16)))).eval()
+    figures = evaluate_paper(model, others, faces, JUDGES)
+    assert figures.scalars["au_mse_floor"] == (0, 0, 0)
+    assert figures.scalars["au_pcc_floor"].mean == pytest.approx(1)
+    assert figures.scalars["au_mse"].mean > 0
+
+
+@pytest.mark.parametrize("protocol", ["own", "paper"])
+def test_a_report_holds_the_figures_in_all_forms_and_is_the_same_again(
+    protocol: Literal["own", "paper"], make_faces_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_faces_file("train.parquet", people=("dan", "eve"))
+    data, out = make_faces_file("test.parquet"), tmp_path / "report"
+    models = {"toy": EGGAN(ModelConfig(image_size=32, network=ComposeForm(widths=(8, 16)))).eval()}
+    text = run_evaluation(models, data, JUDGES, out, protocol=protocol)
+    names = {path.name for path in out.iterdir()}
+    assert {"report.md", "index.html", "summary.json", "figures.csv", "fig2.png", "fig3.png", "au_pcc.png"} <= names
+    assert (out / "report.md").read_text() == text
+    assert "read by brightness; people recognised by pixels" in text
+    summary = json.loads((out / "summary.json").read_text())["toy"]
+    assert len(summary["au_pcc_by_au"]) == 17
+    assert set(summary["au_mse"]) == {"mean", "low", "high"}
+    assert "http" not in (out / "index.html").read_text(), "the page is self-contained"
+    again = run_evaluation(models, data, JUDGES, out, protocol=protocol)
+    assert _without_speed(again) == _without_speed(text)
+
+
+def _without_speed(text: str) -> list[str]:
+    return [line for line in text.splitlines() if "edits a second" not in line and "GFLOP" not in line]
+
+
+def test_a_report_does_not_replace_a_folder_with_other_files(
+    make_faces_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(EgganError, match=r"holds something else \(notes\.txt\)"):
+        run_evaluation({}, make_faces_file(), JUDGES, out)
+    assert (out / "notes.txt").read_text() == "mine"

@@ -292,3 +292,11 @@ print(tuple(model.edit(torch.zeros(1, 3, 32, 32), torch.zeros(1, 17), torch.ones
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(1, 3, 32, 32)"
+
+
+def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    model = EGGAN(ModelConfig(image_size=32, network=ComposeForm(widths=(8, 16))))
+    with pytest.raises(EgganError, match=r"holds something else \(thesis\.tex\)"):
+        model.save_pretrained(tmp_path, "card")
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -103,24 +103,29 @@ def evaluate(
     models: Annotated[list[str], typer.Argument(help="Shipped names or folders with weights.", metavar="MODEL...")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the report.")],
     data: Annotated[Path, typer.Option(help="Faces file to measure on.")] = Path("data/facsynth/test.parquet"),
+    quick: Annotated[bool, typer.Option("--quick", help="Eight people only, no intensity sweep.")] = False,
+    protocol: Annotated[
+        Literal["own", "paper"],
+        typer.Option(help="paper: targets from train.parquet beside --data, as in the paper's Sec. 4.2."),
+    ] = "own",
+    judge: Annotated[Literal["builtin", "openface"], typer.Option("--with", help="Who reads the AUs.")] = "builtin",
+    verify: Annotated[
+        str, typer.Option(help="Who recognises people: builtin, dlib, none, or a file with LightCNN-29 v2 weights.")
+    ] = "builtin",
 ) -> None:
     """Measure models against the true images of a faces file.
 
     Try:
 
         eggan evaluate small small-paper -o report/
+
+        eggan evaluate small --quick -o report/ --verify dlib
     """
-    from eggan.data import read_faces
-    from eggan.estimator import ActionUnitEstimator
-    from eggan.evaluation.protocol import evaluate as measure
-    from eggan.evaluation.report import write_report
+    from eggan.evaluation.run import choose_judges, run_evaluation
     from eggan.model import EGGAN
 
-    estimator = ActionUnitEstimator.from_pretrained()
     loaded = {name: EGGAN.from_pretrained(name) for name in models}
-    faces = {size: read_faces(data, size) for size in {m.config.image_size for m in loaded.values()}}
-    figures = {name: measure(model, faces[model.config.image_size], estimator) for name, model in loaded.items()}
-    typer.echo(write_report(figures, data, out))
+    typer.echo(run_evaluation(loaded, data, choose_judges(judge, verify, data), out, protocol=protocol, quick=quick))
 
 
 @app.command()

@@ -44,6 +44,8 @@ class ActionUnitEstimator(nn.Module):
     a feature lies (no global pooling): an AU is a place as much as a shape.
     """
 
+    name = "built-in estimator"
+
     def __init__(self, config: EstimatorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or EstimatorConfig()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape, unescape
@@ -16,6 +15,7 @@ from xml.sax.saxutils import escape, unescape
 from PIL import Image, PngImagePlugin
 
 from eggan.errors import EgganError
+from eggan.files import write_atomically
 
 __all__ = ["FORMATS", "Provenance", "explain", "save_picture"]
 
@@ -53,15 +53,7 @@ def save_picture(picture: Image.Image, path: Path, provenance: Provenance) -> No
     if form != "PNG":
         options["quality"] = 95
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", delete=False) as file:
-            beside = Path(file.name)
-            try:
-                picture.save(file, form, **options)
-                beside.chmod(0o644)
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
+        write_atomically(path, lambda beside: picture.save(beside, form, **options))
     except OSError as error:
         raise EgganError(f"{path} cannot be written ({error.strerror or error}).") from None
 

@@ -22,15 +22,22 @@ class Interval(NamedTuple):
 
 
 def au_mse(read: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Mean squared error an AU, (17,) (Table 1)."""
+    """Mean squared error an AU, (17,) (Table 1), over the rows in which the judge found a face (the others are NaN)."""
+    read, target = _where_read(read, target)
     return ((read - target) ** 2).mean(axis=0)
 
 
 def au_pcc(read: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Pearson's correlation an AU, (17,) (Table 1); 0 where one of the two does not vary."""
+    """Pearson's correlation an AU, (17,) (Table 1), over the same rows; 0 where one of the two does not vary."""
+    read, target = _where_read(read, target)
     x, y = read - read.mean(axis=0), target - target.mean(axis=0)
     scale = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
     return np.divide((x * y).sum(axis=0), scale, out=np.zeros(x.shape[1]), where=scale > 1e-12)
+
+
+def _where_read(read: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = ~(np.isnan(read).any(axis=1) | np.isnan(target).any(axis=1))
+    return read[known], target[known]
 
 
 def unexplained_change(edit_error: np.ndarray, source_error: np.ndarray) -> float:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eggan.action_units import COLUMNS, MAX_INTENSITY
+from eggan.action_units import COLUMNS, MAX_INTENSITY, NUMBERS
 from eggan.data import Faces
 from eggan.errors import EgganError
-from eggan.estimator import ActionUnitEstimator
+from eggan.evaluation.judges import ActionUnitJudge, IdentityJudge
 from eggan.evaluation.metrics import Interval, au_mse, au_pcc, bootstrap, unexplained_change
+from eggan.losses import ms_ssim
 from eggan.model import EGGAN
 
-__all__ = ["Figures", "Pairs", "draw_pairs", "evaluate"]
+__all__ = ["CrossTalk", "Figures", "Judges", "Pairs", "Sweep", "draw_pairs", "edit_pairs", "evaluate", "evaluate_paper"]
 
 BATCH = 64
+PAPER_TARGETS = 1392
+PAPER_EMOTIONS = ("neutral", "angry", "contemptuous", "disgusted", "fearful", "happy", "sad", "surprised")
+GEMM_SIDE = 1024
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,44 @@ class Pairs:
     target: np.ndarray
 
 
+class Judges(NamedTuple):
+    """Who reads AUs and who recognises people; identity None leaves Table 2 out."""
+
+    aus: ActionUnitJudge
+    identity: IdentityJudge | None
+
+
+@dataclass(frozen=True)
+class CrossTalk:
+    """How much each AU moves when one is asked for.
+
+    Attributes:
+        moved: (17, 17), mean change that the judge reads in AU k (column) where AU j (row) was asked for alone.
+        asked: (17, 17), the change that was asked for; the diagonal, and AU 25 where a jaw drop parts the lips.
+    """
+
+    moved: np.ndarray
+    asked: np.ndarray
+
+    @property
+    def slopes(self) -> np.ndarray:
+        """(17,) moved / asked on the diagonal: 1 is perfect."""
+        return np.diag(self.moved) / np.diag(self.asked)
+
+    @property
+    def off_target(self) -> float:
+        """Mean |moved| of the AUs that were not asked for."""
+        return float(np.abs(self.moved[self.asked == 0]).mean())
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Mean reading of an AU when it is asked for alone at each of `asked`: (17, len(asked))."""
+
+    asked: tuple[float, ...]
+    read: np.ndarray
+
+
 @dataclass(frozen=True)
 class Figures:
     """What the report prints of one model; names as in DESIGN's `summary.json`.
@@ -38,16 +82,29 @@ class Figures:
         scalars: name to figure with its 95 % interval over people.
         per_au: name to column to figure.
         by_emotion: unexplained change of the targets of one emotion word.
+        cross_talk: None where the file has no `single` images.
+        sweep: None in a quick report.
+        gemm_gflops: the machine's matrix product in the same run as `edits_per_second`.
     """
 
     scalars: dict[str, Interval]
     per_au: dict[str, dict[str, float]]
     by_emotion: dict[str, Interval]
+    cross_talk: CrossTalk | None = None
+    sweep: Sweep | None = None
+    gemm_gflops: float = 0.0
 
     def summary(self) -> dict[str, object]:
         """The machine-readable form."""
         emotions = {f"unexplained_change_{word}": interval._asdict() for word, interval in self.by_emotion.items()}
-        return {**{name: interval._asdict() for name, interval in self.scalars.items()}, **emotions, **self.per_au}
+        summary: dict[str, object] = {
+            **{name: interval._asdict() for name, interval in self.scalars.items()},
+            **emotions,
+            **self.per_au,
+        }
+        if self.cross_talk is not None:
+            summary["on_target_slope"] = dict(zip(COLUMNS, self.cross_talk.slopes.tolist(), strict=True))
+        return summary
 
 
 def draw_pairs(faces: Faces) -> Pairs:
@@ -63,86 +120,187 @@ def draw_pairs(faces: Faces) -> Pairs:
 
 
 @torch.inference_mode()
-def evaluate(model: EGGAN, faces: Faces, estimator: ActionUnitEstimator) -> Figures:
-    """All figures of one model.
+def edit_pairs(model: EGGAN, faces: Faces, source: np.ndarray, u_t: Tensor) -> Tensor:
+    """Edits of source rows to target AUs / 5 (N, 17), as the picture files that a user would get: uint8 (N, 3, S, S).
 
-    The model gets the labels of source and target, so that its own error is measured and not also that of the
-    estimator on the source. Faces must be at the model's image size.
+    The model gets the label of the source, so that its own error is measured and not also an estimator's.
+    """
+    edits = []
+    for s, u in zip(torch.from_numpy(source).split(BATCH), u_t.split(BATCH), strict=True):
+        edit = model.edit(_to_float(faces.images[s]), faces.action_units[s] / MAX_INTENSITY, u)
+        edits.append(((edit.clamp(-1, 1) + 1) * 127.5).round().byte())
+    return torch.cat(edits)
+
+
+def evaluate(model: EGGAN, faces: Faces, judges: Judges, *, sweep_people: int = 20) -> Figures:
+    """All figures of one model on faces of the model's image size.
+
+    Args:
+        model: the editor.
+        faces: people never seen in training.
+        judges: who reads the edits; never trained with the model.
+        sweep_people: how many neutral images the intensity sweep edits; 0 leaves it out.
     """
     pairs = draw_pairs(faces)
-    images, u = faces.images.float() / 127.5 - 1, faces.action_units / MAX_INTENSITY
-    read_edit, errors, source_errors = [], [], []
-    for s, t in zip(_chunks(pairs.source), _chunks(pairs.target), strict=True):
-        edit = _to_eight_bits(model.edit(images[s], u[s], u[t]))
-        read_edit.append(estimator.read(edit).numpy())
-        errors.append(_squared_error(edit, images[t]))
-        source_errors.append(_squared_error(images[s], images[t]))
-    read = estimator.read(images).numpy()
-    return _figures(
-        wanted=faces.action_units.numpy()[pairs.target],
-        read_edit=np.concatenate(read_edit),
-        read_target=read[pairs.target],
-        read_source=read[pairs.source],
-        error=np.concatenate(errors),
-        source_error=np.concatenate(source_errors),
-        people=faces.identity[pairs.target],
-        emotion=faces.emotion[pairs.target],
-        pixels=images[0].numel(),
-    )
+    s, t = pairs.source, pairs.target
+    people, emotion = faces.identity[t], faces.emotion[t]
+    edits = edit_pairs(model, faces, s, faces.action_units[t] / MAX_INTENSITY)
+    wanted = faces.action_units.numpy()[t]
+    read = judges.aus.read(_to_float(faces.images)).numpy()
+    readings = {"": judges.aus.read(_to_float(edits)).numpy(), "_floor": read[t], "_no_edit": read[s]}
+    error = _squared_error(edits, faces.images[t])
+    source_error = _squared_error(faces.images[s], faces.images[t])
+    scalars = {"unexplained_change": bootstrap(partial(_unexplained_of, error, source_error), people)}
+    scalars |= _au_scalars(readings, wanted, people)
+    if judges.identity is not None:
+        scalars |= _identity_scalars(judges.identity, edits, faces, pairs)
+    scalars |= _reconstruction_scalars(model, faces, np.unique(s))
+    cross_talk = _cross_talk(readings[""] - read[s], wanted - faces.action_units.numpy()[s], emotion == "single")
+    if cross_talk is not None:
+        scalars["off_target"] = bootstrap(partial(_off_target_of, readings[""] - read[s], wanted, emotion), people)
+    by_emotion = {}
+    for word in sorted(set(emotion)):
+        of = emotion == word
+        by_emotion[word] = bootstrap(partial(_unexplained_of, error[of], source_error[of]), people[of])
+    scalars["edits_per_second"], gemm = _speed(model, faces)
+    sweep = _sweep(model, faces, judges.aus, np.unique(s)[:sweep_people]) if sweep_people else None
+    return Figures(scalars, _per_au(readings, wanted), by_emotion, cross_talk, sweep, gemm)
 
 
-def _figures(
-    wanted: np.ndarray,
-    read_edit: np.ndarray,
-    read_target: np.ndarray,
-    read_source: np.ndarray,
-    error: np.ndarray,
-    source_error: np.ndarray,
-    people: np.ndarray,
-    emotion: np.ndarray,
-    pixels: int,
-) -> Figures:
+def evaluate_paper(model: EGGAN, label_faces: Faces, faces: Faces, judges: Judges, *, seed: int = 0) -> Figures:
+    """The paper's own protocol (Sec. 4.2): AUs of training images of eight expressions, put on test sources.
+
+    1,392 target images are drawn from `label_faces`, a source image from `faces` for each, and MSE and PCC are taken
+    between what the judge reads off target and edit (Table 1). "Real" pairs of Table 2 are two images of the source.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.flatnonzero(np.isin(label_faces.emotion.astype(str), PAPER_EMOTIONS))
+    t = rng.permutation(rows)[:PAPER_TARGETS]
+    s = rng.integers(len(faces), size=len(t))
+    edits = edit_pairs(model, faces, s, label_faces.action_units[t] / MAX_INTENSITY)
+    wanted = judges.aus.read(_to_float(label_faces.images[t])).numpy()
+    no_edit = judges.aus.read(_to_float(faces.images[s])).numpy()
+    readings = {"": judges.aus.read(_to_float(edits)).numpy(), "_floor": wanted, "_no_edit": no_edit}
+    people = faces.identity[s]
+    scalars = _au_scalars(readings, wanted, people)
+    if judges.identity is not None:
+        other = np.array([rng.choice(np.flatnonzero(faces.identity == who)) for who in people])
+        scalars |= _identity_scalars(judges.identity, edits, faces, Pairs(s, other))
+    return Figures(scalars, _per_au(readings, wanted), {})
+
+
+def _au_scalars(readings: dict[str, np.ndarray], wanted: np.ndarray, people: np.ndarray) -> dict[str, Interval]:
     def mean_of(metric: Callable[..., np.ndarray], read: np.ndarray, rows: np.ndarray) -> float:
         return float(metric(read[rows], wanted[rows]).mean())
 
-    over_people = partial(bootstrap, people=people)
-    readings = {"": read_edit, "_floor": read_target, "_no_edit": read_source}
     scalars = {
-        "unexplained_change": over_people(partial(_unexplained_of, error, source_error)),
-        "psnr": over_people(lambda rows: _psnr(error[rows], pixels)),
+        f"{name}{suffix}": bootstrap(partial(mean_of, metric, read), people)
+        for suffix, read in readings.items()
+        for name, metric in (("au_mse", au_mse), ("au_pcc", au_pcc))
     }
-    for suffix, read in readings.items():
-        scalars[f"au_mse{suffix}"] = over_people(partial(mean_of, au_mse, read))
-        scalars[f"au_pcc{suffix}"] = over_people(partial(mean_of, au_pcc, read))
-    per_au = {
+    unread = np.isnan(readings[""]).any(axis=1).astype(float)
+    if unread.any():
+        scalars["unread"] = bootstrap(lambda rows: float(unread[rows].mean()), people)
+    return scalars
+
+
+def _per_au(readings: dict[str, np.ndarray], wanted: np.ndarray) -> dict[str, dict[str, float]]:
+    return {
         f"{name}_by_au{suffix}": dict(zip(COLUMNS, metric(read, wanted).tolist(), strict=True))
         for suffix, read in readings.items()
         for name, metric in (("au_mse", au_mse), ("au_pcc", au_pcc))
     }
-    by_emotion = {}
-    for word in sorted(set(emotion)):
-        e, s, who = (array[emotion == word] for array in (error, source_error, people))
-        by_emotion[word] = bootstrap(partial(_unexplained_of, e, s), who)
-    return Figures(scalars, per_au, by_emotion)
 
 
-def _psnr(error: np.ndarray, pixels: int) -> float:
-    """Mean peak signal-to-noise ratio in dB of images in [-1, 1], from their summed squared errors; 160 at most."""
-    return float((10 * np.log10(4 * pixels / np.maximum(error, 4e-16 * pixels))).mean())
+def _identity_scalars(judge: IdentityJudge, edits: Tensor, faces: Faces, pairs: Pairs) -> dict[str, Interval]:
+    """Share of edits recognised as their source, beside true images of the same person (Table 2)."""
+    people = faces.identity[pairs.source]
+    source = _to_float(faces.images[pairs.source])
+    others = torch.cat([_to_float(edits), _to_float(faces.images[pairs.target])])
+    edited, real = judge.similarity(torch.cat([source, source]), others).numpy().reshape(2, -1)
+
+    def mean(values: np.ndarray) -> Interval:
+        return bootstrap(lambda rows: float(values[rows].mean()), people)
+
+    return {
+        "identity_accuracy": mean(edited >= judge.threshold),
+        "identity_accuracy_real": mean(real >= judge.threshold),
+        "identity_similarity": mean(edited),
+        "identity_similarity_real": mean(real),
+    }
+
+
+def _reconstruction_scalars(model: EGGAN, faces: Faces, rows: np.ndarray) -> dict[str, Interval]:
+    """PSNR and MS-SSIM of G(E(I) | u) against I on the sources."""
+    u = faces.action_units[rows] / MAX_INTENSITY
+    again, images = edit_pairs(model, faces, rows, u), faces.images[rows]
+    error = _squared_error(again, images)
+    psnr = 10 * np.log10(4 * images[0].numel() / np.maximum(error, 4e-16 * images[0].numel()))
+    similarity = np.array(
+        [ms_ssim(a[None], b[None]).item() for a, b in zip(_to_float(again), _to_float(images), strict=True)]
+    )
+    people = faces.identity[rows]
+    return {
+        "psnr": bootstrap(lambda r: float(psnr[r].mean()), people),
+        "ms_ssim": bootstrap(lambda r: float(similarity[r].mean()), people),
+    }
+
+
+def _cross_talk(moved: np.ndarray, asked: np.ndarray, single: np.ndarray) -> CrossTalk | None:
+    """Means over people of the rows in which one AU was asked for alone (AU 25 goes with AU 26)."""
+    which = np.where(single, asked.argmax(axis=1), -1)
+    if set(which[single]) != set(range(len(NUMBERS))):
+        return None
+    by_au = [(moved[which == j].mean(axis=0), asked[which == j].mean(axis=0)) for j in range(len(NUMBERS))]
+    return CrossTalk(np.stack([m for m, _ in by_au]), np.stack([a for _, a in by_au]))
+
+
+def _off_target_of(moved: np.ndarray, wanted: np.ndarray, emotion: np.ndarray, rows: np.ndarray) -> float:
+    found = _cross_talk(moved[rows], wanted[rows], emotion[rows] == "single")
+    return found.off_target if found is not None else float("nan")
+
+
+def _sweep(
+    model: EGGAN, faces: Faces, judge: ActionUnitJudge, rows: np.ndarray, asked: Sequence[float] = (0, 1, 2, 3, 4, 5)
+) -> Sweep:
+    targets = torch.zeros(len(NUMBERS), len(asked), len(rows), len(NUMBERS))
+    for j in range(len(NUMBERS)):
+        targets[j, :, :, j] = torch.tensor(asked)[:, None] / MAX_INTENSITY
+    edits = edit_pairs(model, faces, np.tile(rows, len(NUMBERS) * len(asked)), targets.flatten(0, 2))
+    read = judge.read(_to_float(edits)).unflatten(0, targets.shape[:3])
+    return Sweep(tuple(asked), torch.stack([read[j, :, :, j].mean(dim=1) for j in range(len(NUMBERS))]).numpy())
+
+
+def _speed(model: EGGAN, faces: Faces) -> tuple[Interval, float]:
+    """Edits a second (median, slowest, fastest of five batches), and the rate of a GEMM in the same run."""
+    rows = np.arange(min(len(faces), BATCH))
+    rates, u = [], faces.action_units[rows] / MAX_INTENSITY
+    edit_pairs(model, faces, rows, u)
+    for _ in range(5):
+        start = time.perf_counter()
+        edit_pairs(model, faces, rows, u)
+        rates.append(len(rows) / (time.perf_counter() - start))
+    a = torch.rand(GEMM_SIDE, GEMM_SIDE)
+    a @ a
+    start = time.perf_counter()
+    for _ in range(10):
+        a @ a
+    gemm = 10 * 2 * GEMM_SIDE**3 / (time.perf_counter() - start) / 1e9
+    return Interval(float(np.median(rates)), min(rates), max(rates)), gemm
 
 
 def _unexplained_of(error: np.ndarray, source_error: np.ndarray, rows: np.ndarray) -> float:
     return unexplained_change(error[rows], source_error[rows])
 
 
-def _chunks(rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[k : k + BATCH] for k in range(0, len(rows), BATCH)]
-
-
-def _to_eight_bits(images: Tensor) -> Tensor:
-    """What a user gets is a picture file: judge that."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+def _to_float(images: Tensor) -> Tensor:
+    return images.float() / 127.5 - 1
 
 
 def _squared_error(x: Tensor, y: Tensor) -> np.ndarray:
-    return (x - y).square().sum(dim=(1, 2, 3)).double().numpy()
+    """Σ over the pixels of (x - y)², of uint8 images on the scale of [-1, 1]: (N,)."""
+    chunks = [
+        (_to_float(a) - _to_float(b)).square().sum(dim=(1, 2, 3))
+        for a, b in zip(x.split(256), y.split(256), strict=True)
+    ]
+    return torch.cat(chunks).double().numpy()

@@ -10,7 +10,9 @@ __all__ = ["model_card"]
 def model_card(config: TrainConfig, step: int, phi: str, sizes: dict[str, int]) -> str:
     """Markdown: what it is, what it learned from, with which terms, how large, what it must not be used for."""
     weights = config.losses.model_dump(exclude={"vgg19"})
-    terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value)
+    unused = {"ms_ssim"} if not weights["reconstruction"] else set()
+    unused |= {"gradient_penalty", "penalty_at"} if not weights["adversarial"] else set()
+    terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value and name not in unused)
     rows = "\n".join(f"| {name} | {count:,} |" for name, count in sizes.items())
     form = "compose head on a U-Net of the source" if config.network.form == "compose" else "the paper's latent form"
     return (

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from eggan.action_units import NUMBERS
 from eggan.data import Faces
 from eggan.data.batches import Batch, TrainingRows, draw_batch
+from eggan.files import write_atomically
 from eggan.losses import LEVELS, au_loss, identity_loss
 from eggan.networks import AttributeClassifier, channels_last
+from eggan.progress import track
 from eggan.training.config import TrainConfig
-from eggan.training.files import write_safetensors
-from eggan.training.progress import track
 
 __all__ = ["classifier"]
 
@@ -45,7 +45,8 @@ def classifier(
         say(f"{name} taken from {path}.")
         return network
     accuracy = _fit(name, network, config, faces)
-    write_safetensors(path, network)
+    tensors = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
+    write_atomically(path, lambda beside: save_file(tensors, beside))
     say(f"{name} trained, accuracy on its last batches {accuracy:.3f}; kept as {path}.")
     return network
 

@@ -26,15 +26,15 @@ from eggan.contact_sheet import contact_sheet, to_pictures
 from eggan.data import Faces, check_people_apart, read_faces
 from eggan.data.batches import Batch, TrainingRows, draw_batch
 from eggan.errors import EgganError
+from eggan.files import write_atomically
 from eggan.losses import LEVELS
 from eggan.model import EGGAN
 from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, channels_last
 from eggan.objective import Judges, Objective
+from eggan.progress import bar
 from eggan.training.card import model_card
 from eggan.training.classifiers import classifier
 from eggan.training.config import TrainConfig
-from eggan.training.files import write_atomically, write_state
-from eggan.training.progress import bar
 
 __all__ = ["Stopped", "describe", "train"]
 
@@ -159,16 +159,14 @@ class _Run:
 
     def save(self) -> None:
         """Checkpoint and moving-average model, each whole or as before."""
-        write_state(
-            self.out / "checkpoint" / "state.pt",
-            {
-                "step": self.step,
-                "objective": _without_judges(self.objective.state_dict()),
-                "ema": self.average.state_dict(),
-                "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-                "generator": self.generator.get_state(),
-            },
-        )
+        state = {
+            "step": self.step,
+            "objective": _without_judges(self.objective.state_dict()),
+            "ema": self.average.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "generator": self.generator.get_state(),
+        }
+        write_atomically(self.out / "checkpoint" / "state.pt", lambda beside: torch.save(state, beside))
         sizes = {"E": _size(self.objective.model.E), "G": _size(self.objective.model.G)}
         card = model_card(self.config, self.step, self.phi, sizes)
         self.ema.save_pretrained(self.out / "model", card, torch.float16)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from eggan.errors import EgganError
+from eggan.files import new_folder
 
-__all__ = ["find_weights", "new_folder", "read_config", "read_tensors", "shipped", "write_weights"]
+__all__ = ["find_weights", "read_config", "read_tensors", "shipped", "write_weights"]
 
 SHIPPED = Path(__file__).parent
 Config = TypeVar("Config", bound=BaseModel)
@@ -68,35 +65,9 @@ def write_weights(folder: Path, module: nn.Module, config: BaseModel, card: str,
         name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
         for name, t in module.state_dict().items()
     }
-    with new_folder(folder) as beside:
+    with new_folder(folder, "model") as beside:
         save_file(tensors, beside / "model.safetensors", metadata={"format": "pt"})
+        (beside / "model.safetensors").chmod(0o644)
         text = json.dumps({"kind": type(module).__name__, "config": config.model_dump(mode="json")}, indent=2)
         (beside / "config.json").write_text(text + "\n")
         (beside / "README.md").write_text(card)
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill that takes its name only when the block ends well, replacing the one before.
-
-    Where the second rename fails, the old folder gets its name back.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield beside
-        beside.chmod(0o755)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            folder.rename(old / folder.name)
-            try:
-                beside.rename(folder)
-            except OSError:
-                (old / folder.name).rename(folder)
-                raise
-            finally:
-                shutil.rmtree(old)
-        else:
-            beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""Files and folders that are whole or as before: written beside, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eggan.errors import EgganError
+
+__all__ = ["check_replaceable", "new_folder", "write_atomically"]
+
+CONTENTS = {
+    "model": ("config.json", "model.safetensors", "README.md"),
+    "report": ("report.md", "summary.json", "index.html", "*.csv", "*.png"),
+}
+"""What the folders hold that are replaced whole."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write` on a path beside, then rename it; what stood there stays until the new one is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        write(beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.chmod(0o644)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def check_replaceable(folder: Path, kind: str) -> None:
+    """Refuse to replace a folder with anything else in it than such a folder has: it is somebody's."""
+    foreign = [path.name for path in folder.glob("*") if not any(path.match(pattern) for pattern in CONTENTS[kind])]
+    if foreign or (folder.exists() and not folder.is_dir()):
+        raise EgganError(f"{folder} holds something else ({(foreign or ['a file'])[0]}): give a new or empty folder.")
+
+
+@contextmanager
+def new_folder(folder: Path, kind: str) -> Iterator[Path]:
+    """A folder to fill that takes its name only when the block ends well, replacing the one before.
+
+    Where the second rename fails, the old folder gets its name back.
+
+    Args:
+        folder: its name.
+        kind: what such a folder holds, a key of `CONTENTS`; one with anything else in it is refused.
+    """
+    check_replaceable(folder, kind)
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield beside
+        beside.chmod(0o755)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            folder.rename(old / folder.name)
+            try:
+                beside.rename(folder)
+            except OSError:
+                (old / folder.name).rename(folder)
+                raise
+            finally:
+                shutil.rmtree(old)
+        else:
+            beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
