@@ -300,3 +300,8 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(EgganError, match=r"holds something else \(thesis\.tex\)"):
         model.save_pretrained(tmp_path, "card")
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    with pytest.raises(EgganError, match="estimator holds the weights of a ActionUnitEstimator, not of a EGGAN"):
+        EGGAN.from_pretrained("estimator")

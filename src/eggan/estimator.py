@@ -83,7 +83,7 @@ class ActionUnitEstimator(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | Path = "estimator") -> ActionUnitEstimator:
         """The shipped estimator, or the one in a folder, in evaluation mode."""
-        folder = find_weights(name)
+        folder = find_weights(name, cls)
         model = cls(read_config(folder, EstimatorConfig))
         read_tensors(folder, model)
         return channels_last(model.eval())

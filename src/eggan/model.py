@@ -153,7 +153,7 @@ class EGGAN(nn.Module):
         Raises:
             EgganError: no such model, or its files do not fit together.
         """
-        folder = find_weights(name)
+        folder = find_weights(name, cls)
         model = cls(read_config(folder, ModelConfig))
         read_tensors(folder, model)
         return model.eval()

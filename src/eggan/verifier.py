@@ -98,7 +98,7 @@ class FaceVerifier(nn.Module):
     @classmethod
     def from_pretrained(cls, name: str | Path = "verifier") -> FaceVerifier:
         """The shipped verifier, or the one in a folder, in evaluation mode."""
-        folder = find_weights(name)
+        folder = find_weights(name, cls)
         model = cls(read_config(folder, VerifierConfig))
         read_tensors(folder, model)
         return channels_last(model.eval())

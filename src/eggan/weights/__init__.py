@@ -21,22 +21,35 @@ SHIPPED = Path(__file__).parent
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def shipped(kind: type[nn.Module] | None = None) -> list[str]:
-    """Names of the weights folders that come with the package: all, or those of one class of network."""
+def shipped(kind: type[nn.Module]) -> list[str]:
+    """Names of the weights folders of one class of network that come with the package."""
     folders = sorted(path.parent for path in SHIPPED.glob("*/config.json"))
-    kinds = {folder.name: json.loads((folder / "config.json").read_text())["kind"] for folder in folders}
-    return [name for name, own in kinds.items() if kind is None or own == kind.__name__]
+    return [folder.name for folder in folders if _kind(folder) == kind.__name__]
 
 
-def find_weights(name: str | Path) -> Path:
-    """Folder of a shipped name, a folder made by `write_weights`, or a training run's `model/`."""
+def find_weights(name: str | Path, kind: type[nn.Module]) -> Path:
+    """Folder of a shipped name, a folder made by `write_weights`, or a training run's `model/`.
+
+    Raises:
+        EgganError: there is none of that name, or it holds another class of network.
+    """
     for folder in (Path(name), Path(name) / "model", SHIPPED / name):
         if (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
+            if _kind(folder) not in (kind.__name__, None):
+                raise EgganError(f"{name} holds the weights of a {_kind(folder)}, not of a {kind.__name__}.")
             return folder
     raise EgganError(
-        f'There is no model "{name}": give one of {", ".join(shipped())}, or a folder with config.json and '
+        f'There is no model "{name}": give one of {", ".join(shipped(kind))}, or a folder with config.json and '
         "model.safetensors."
     )
+
+
+def _kind(folder: Path) -> str | None:
+    """Class of the network that wrote the folder; None where `config.json` is broken, which `read_config` reports."""
+    try:
+        return json.loads((folder / "config.json").read_text())["kind"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def read_config(folder: Path, kind: type[Config]) -> Config:
