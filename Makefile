@@ -8,8 +8,8 @@ demo: .venv/.ready
 	$(BIN)/python examples/demo.py demo.png
 
 test: .venv/.ready
-	$(BIN)/ruff format --check src tests examples
-	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples benchmarks
+	$(BIN)/ruff check src tests examples benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest --cov --cov-report=term
 
