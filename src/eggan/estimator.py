@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from eggan.action_units import MAX_INTENSITY, NUMBERS
-from eggan.networks import channels_last
-from eggan.weights import find_weights, read_config, read_tensors
+from eggan.networks import channels_last, resized
+from eggan.weights import load_weights
 
 __all__ = ["ActionUnitEstimator", "EstimatorConfig"]
 
@@ -72,21 +71,16 @@ class ActionUnitEstimator(nn.Module):
     @torch.inference_mode()
     def read(self, images: Tensor, batch_size: int = 64) -> Tensor:
         """Intensities (B, 17) in 0..5 of aligned faces (B, 3, H, H) in [-1, 1] of any size."""
-        size = self.config.image_size
         readings = []
         for chunk in images.split(batch_size):
-            if chunk.shape[-1] != size:
-                chunk = interpolate(chunk, (size, size), mode="bicubic", align_corners=False, antialias=True)
+            chunk = resized(chunk, self.config.image_size)
             readings.append(self(chunk.contiguous(memory_format=torch.channels_last)).clamp(0, MAX_INTENSITY))
         return torch.cat(readings)
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "estimator") -> ActionUnitEstimator:
         """The shipped estimator, or the one in a folder, in evaluation mode."""
-        folder = find_weights(name, cls)
-        model = cls(read_config(folder, EstimatorConfig))
-        read_tensors(folder, model)
-        return channels_last(model.eval())
+        return channels_last(load_weights(name, cls, EstimatorConfig))
 
 
 class _Residual(nn.Module):

@@ -8,10 +8,9 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
-from eggan.networks import ComposeGenerator, Encoder, Fields, Generator, PyramidEncoder, channels_last, compose
-from eggan.weights import find_weights, read_config, read_tensors, write_weights
+from eggan.networks import ComposeGenerator, Encoder, Fields, Generator, PyramidEncoder, channels_last, compose, resized
+from eggan.weights import load_weights, write_weights
 
 __all__ = ["EGGAN", "Code", "ComposeForm", "LatentForm", "ModelConfig"]
 
@@ -117,9 +116,7 @@ class EGGAN(nn.Module):
                 them at their own.
             u_i: source AUs / 5, (B, 17); the paper's form does not use them.
         """
-        seen = I_i
-        if I_i.shape[-1] != (size := self.config.image_size):
-            seen = interpolate(I_i, (size, size), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
+        seen = resized(I_i, self.config.image_size).clamp(-1, 1)
         out = self.E(seen.contiguous(memory_format=torch.channels_last))
         return Code(None, out, I_i, u_i) if self.composes else Code(out, [], I_i, u_i)
 
@@ -153,7 +150,4 @@ class EGGAN(nn.Module):
         Raises:
             EgganError: no such model, or its files do not fit together.
         """
-        folder = find_weights(name, cls)
-        model = cls(read_config(folder, ModelConfig))
-        read_tensors(folder, model)
-        return model.eval()
+        return load_weights(name, cls, ModelConfig)

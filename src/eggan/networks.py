@@ -25,6 +25,7 @@ __all__ = [
     "VGG19Stage3",
     "channels_last",
     "compose",
+    "resized",
 ]
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -273,6 +274,13 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
     still = affine_grid(torch.eye(2, 3, device=source.device)[None], [1, 1, h, w], align_corners=False)
     warped = grid_sample(source, still + fields.flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
     return fields.mask * fields.colour + (1 - fields.mask) * warped
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Square images (B, 3, H, H) resampled to this side, low-passed where they shrink."""
+    if images.shape[-1] == side:
+        return images
+    return interpolate(images, (side, side), mode="bicubic", align_corners=False, antialias=True)
 
 
 def channels_last(network: Network) -> Network:

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import normalize
 
-from eggan.networks import channels_last
-from eggan.weights import find_weights, read_config, read_tensors
+from eggan.networks import channels_last, resized
+from eggan.weights import load_weights
 
 __all__ = ["FaceVerifier", "VerifierConfig"]
 
@@ -87,21 +87,16 @@ class FaceVerifier(nn.Module):
     @torch.inference_mode()
     def embed(self, images: Tensor, batch_size: int = 64) -> Tensor:
         """Embeddings (B, D) of norm 1 of aligned faces (B, 3, H, H) in [-1, 1] of any size."""
-        size = self.config.image_size
         embeddings = []
         for chunk in images.split(batch_size):
-            if chunk.shape[-1] != size:
-                chunk = interpolate(chunk, (size, size), mode="bicubic", align_corners=False, antialias=True)
+            chunk = resized(chunk, self.config.image_size)
             embeddings.append(self(chunk.contiguous(memory_format=torch.channels_last)))
         return torch.cat(embeddings)
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "verifier") -> FaceVerifier:
         """The shipped verifier, or the one in a folder, in evaluation mode."""
-        folder = find_weights(name, cls)
-        model = cls(read_config(folder, VerifierConfig))
-        read_tensors(folder, model)
-        return channels_last(model.eval())
+        return channels_last(load_weights(name, cls, VerifierConfig))
 
 
 class _InvertedResidual(nn.Module):

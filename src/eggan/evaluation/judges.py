@@ -27,11 +27,12 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, normalize, pad
+from torch.nn.functional import avg_pool2d, max_pool2d, normalize, pad
 
 from eggan.action_units import COLUMNS
 from eggan.data import Faces
 from eggan.errors import EgganError
+from eggan.networks import resized
 from eggan.verifier import FaceVerifier
 
 __all__ = [
@@ -117,7 +118,7 @@ class OpenFaceJudge:
             out.mkdir()
             names = [f"{row:06}" for row in range(len(images))]
             for name, image in zip(names, images, strict=True):
-                Image.fromarray(_pixels(_resized(image[None], side))[0]).save(source / f"{name}.png")
+                Image.fromarray(_pixels(resized(image[None], side))[0]).save(source / f"{name}.png")
             self._run(source, out)
             rows = [_intensities(out / f"{name}.csv") for name in names]
         self.missed = sum(row is None for row in rows)
@@ -445,15 +446,9 @@ def _window(images: Tensor, side: int, size: int, top: int) -> Tensor:
 
     The last row is repeated where the window goes beyond it.
     """
-    x = pad(_resized(images, side), (0, 0, 0, max(0, top + size - side)), mode="replicate")
+    x = pad(resized(images, side), (0, 0, 0, max(0, top + size - side)), mode="replicate")
     left = (side - size) // 2
     return x[..., top : top + size, left : left + size]
-
-
-def _resized(images: Tensor, side: int) -> Tensor:
-    if images.shape[-1] == side:
-        return images
-    return interpolate(images, (side, side), mode="bicubic", align_corners=False, antialias=True)
 
 
 def _pixels(images: Tensor) -> np.ndarray:

@@ -17,6 +17,7 @@ from eggan.action_units import COLUMNS
 from eggan.data import augment, check_people_apart, read_faces
 from eggan.data.faces_file import Faces
 from eggan.estimator import ActionUnitEstimator, EstimatorConfig
+from eggan.evaluation.metrics import au_mse, au_pcc
 from eggan.networks import channels_last
 from eggan.weights import write_weights
 
@@ -95,8 +96,7 @@ def report(model: ActionUnitEstimator, faces: Faces) -> tuple[np.ndarray, np.nda
     model.eval()
     read = model.read(faces.images.float() / 127.5 - 1).numpy()
     true = faces.action_units.numpy()
-    mse = ((read - true) ** 2).mean(0)
-    pcc = np.array([np.corrcoef(read[:, j], true[:, j])[0, 1] for j in range(len(COLUMNS))])
+    mse, pcc = au_mse(read, true), au_pcc(read, true)
     each = " ".join(f"{name[2:4]}:{p:.2f}" for name, p in zip(COLUMNS, pcc, strict=True))
     print(f"  {faces.path.name}: PCC {pcc.mean():.4f}  MSE {mse.mean():.4f}  {each}", flush=True)
     return mse, pcc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,10 +16,11 @@ from torch import nn
 from eggan.errors import EgganError
 from eggan.files import new_folder
 
-__all__ = ["find_weights", "read_config", "read_tensors", "shipped", "write_weights"]
+__all__ = ["find_weights", "load_weights", "read_config", "read_tensors", "shipped", "write_weights"]
 
 SHIPPED = Path(__file__).parent
 Config = TypeVar("Config", bound=BaseModel)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def shipped(kind: type[nn.Module]) -> list[str]:
@@ -50,6 +52,24 @@ def _kind(folder: Path) -> str | None:
         return json.loads((folder / "config.json").read_text())["kind"]
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def load_weights(name: str | Path, kind: Callable[[Config], Network], config: type[Config]) -> Network:
+    """The network of a weights folder, by a shipped name or a path, in evaluation mode and float32.
+
+    Args:
+        name: as `find_weights` takes it.
+        kind: the class of network, built from its configuration.
+        config: the class of that configuration.
+
+    Raises:
+        EgganError: there is no such folder, or its files do not fit together.
+    """
+    assert isinstance(kind, type)
+    folder = find_weights(name, kind)
+    network = kind(read_config(folder, config))
+    read_tensors(folder, network)
+    return network.eval()
 
 
 def read_config(folder: Path, kind: type[Config]) -> Config:
