@@ -65,7 +65,7 @@ def test_the_paper_preset_has_the_papers_layers() -> None:
 
 def test_the_papers_weights_are_the_defaults() -> None:
     assert load_config("paper").losses == LossConfig()
-    assert load_config("small-paper").losses == LossConfig(penalty_at="interpolates")
+    assert load_config("small-paper").losses == LossConfig(penalty_at="interpolates", latent_penalty=10)
 
 
 def test_changes_reach_their_keys_and_no_other() -> None:

@@ -21,6 +21,7 @@ from eggan.losses import (
     intensity_levels,
     latent_adversarial,
     latent_deception,
+    latent_penalty,
     mask_loss,
     ms_ssim,
     ms_ssim_shape,
@@ -85,6 +86,19 @@ def test_latent_losses_are_finite_for_extreme_logits(loss: Callable[[Tensor], Te
     value.backward()
     assert value.isfinite()
     assert logits.grad.isfinite().all()
+
+
+def test_latent_penalty_of_a_plane_is_half_its_squared_slope(generator: torch.Generator) -> None:
+    slope = torch.randn(8, generator=generator)
+    assert_allclose(
+        latent_penalty(lambda z: z @ slope, torch.randn(5, 8, generator=generator)), slope @ slope / 2, rtol=1e-5
+    )
+
+
+def test_latent_penalty_reaches_the_critic_as_finite_differences_say(generator: torch.Generator) -> None:
+    z = torch.randn(5, 3, generator=generator, dtype=torch.double)
+    weight = torch.randn(3, 3, generator=generator, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda w: latent_penalty(lambda x: (x @ w).tanh().sum(dim=1), z), weight)
 
 
 # --- Eq. 2 -----------------------------------------------------------------------------------------------------------

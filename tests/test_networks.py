@@ -70,8 +70,17 @@ def test_generator_at_128_pixels_has_six_up_sampling_blocks() -> None:
 
 def test_generator_normalises_by_instance_and_activates_by_prelu() -> None:
     G = Generator(32, 16, (8,) * 5)
-    assert len(of_kind(G, nn.InstanceNorm2d)) == len(of_kind(G, nn.PReLU)) == 2 * 4 + 1
+    assert len(of_kind(G, nn.InstanceNorm2d)) == 2 * 4
+    assert len(of_kind(G, nn.PReLU)) == 2 * 4 + 1
+    assert not of_kind(G.to_image, nn.InstanceNorm2d)
     assert not of_kind(G, nn.BatchNorm2d)
+
+
+def test_encoder_keeps_the_scale_of_its_images_at_the_start() -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        codes = Encoder(64, (16, 32, 64, 128, 256), 256)(torch.randn(20, 3, 64, 64))
+    assert 0.3 < codes.std() < 3
 
 
 def test_image_discriminator_at_128_pixels_halves_six_times() -> None:

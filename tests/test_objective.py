@@ -24,7 +24,7 @@ LATENT = (
 )  # fmt: skip
 COMPOSE = ("image_size=32", "network.widths=[8,16,16]", "network.conditioning=16", "critic_widths=[8,16,16]")
 GENERATOR_TERMS = {"latent", "adversarial", "au", "identity", "perceptual", "reconstruction"}
-DISCRIMINATOR_TERMS = {"D_z", "D_img", "gradient_penalty"}
+DISCRIMINATOR_TERMS = {"D_z", "D_img", "gradient_penalty", "latent_penalty"}
 
 
 def latent_objective(*changes: str) -> Objective:
@@ -176,8 +176,9 @@ def test_a_generator_term_of_weight_zero_is_left_out(batch: Batch, term: str) ->
     ("weight", "left"),
     [
         ("latent", {"D_img", "gradient_penalty"}),
-        ("adversarial", {"D_z"}),
-        ("gradient_penalty", {"D_z", "D_img"}),
+        ("adversarial", {"D_z", "latent_penalty"}),
+        ("gradient_penalty", {"D_z", "latent_penalty", "D_img"}),
+        ("latent_penalty", {"D_z", "D_img", "gradient_penalty"}),
     ],
 )
 def test_a_discriminator_term_of_weight_zero_is_left_out(
@@ -209,9 +210,10 @@ def test_a_generator_total_is_the_weighted_sum_of_its_terms(batch: Batch) -> Non
 
 
 def test_a_discriminator_total_is_the_weighted_sum_of_its_terms(batch: Batch, generator: torch.Generator) -> None:
-    objective = latent_objective("losses.gradient_penalty=7")
+    objective = latent_objective("losses.gradient_penalty=7", "losses.latent_penalty=300")
     loss = objective.discriminator_loss(batch, objective.perform(batch), generator)
     expected = loss.terms["D_z"] + loss.terms["D_img"] + 7 * loss.terms["gradient_penalty"]
+    expected += 300 * loss.terms["latent_penalty"]
     assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -292,7 +294,10 @@ def test_the_compose_form_takes_the_papers_terms_but_the_latent_one(batch: Batch
     objective = compose_objective(*weights)
     out = objective.perform(batch)
     assert set(objective.generator_loss(batch, out).terms) == GENERATOR_TERMS - {"latent"} | {"paired", "mask"}
-    assert set(objective.discriminator_loss(batch, out, generator).terms) == DISCRIMINATOR_TERMS - {"D_z"}
+    assert set(objective.discriminator_loss(batch, out, generator).terms) == DISCRIMINATOR_TERMS - {
+        "D_z",
+        "latent_penalty",
+    }
     step(objective, batch, generator)
     assert reached(objective) == {"E", "G", "D_img"}
 

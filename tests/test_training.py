@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,3 +211,73 @@ def test_dry_run_counts_the_papers_encoder_by_hand() -> None:
     convolutions = sum(16 * a * b + b for a, b in pairwise(channels))
     assert f"# E       {convolutions + 256 * 16 * 256 + 256:>13,}" in text
     assert "au: 100" in text
+
+
+# --- From given weights ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["small", "small-paper"])
+def test_a_run_can_start_from_the_weights_of_another_with_other_people(
+    preset: str, toy: Callable[..., TrainConfig], make_faces_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    given = weights(train(toy(preset), tmp_path / "first").parent)
+    other = make_faces_file("other.parquet", people=("flo", "gil", "hal"))
+    config = toy(preset, f"init={tmp_path / 'first'}", f"data={other}", "learning_rate=1e-12", "steps=1")
+    folder = train(config, tmp_path / "second")
+    started = weights(tmp_path / "second")
+    assert all(torch.allclose(started[name], given[name], atol=1e-3) for name in given)
+    assert f"starting from `{tmp_path / 'first'}`" in (folder / "README.md").read_text()
+
+
+def test_a_run_goes_on_without_the_weights_that_it_started_from(
+    toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(toy(), tmp_path / "first")
+    config = toy("small", f"init={tmp_path / 'first'}")
+    save = loop._Run.save
+
+    def stop_after(run: loop._Run) -> None:
+        save(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop._Run, "save", stop_after)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "second")
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "first")
+    train(config, tmp_path / "second")
+    assert losses(tmp_path / "second")[-1]["step"] == 6
+
+
+def test_the_compose_form_can_start_from_weights_for_another_image_size(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    train(toy(), tmp_path / "first")
+    train(toy("small", f"init={tmp_path / 'first'}", "image_size=16", "steps=1"), tmp_path / "second")
+    assert EGGAN.from_pretrained(tmp_path / "second").config.image_size == 16
+
+
+@pytest.mark.parametrize(
+    ("preset", "change", "sentence"),
+    [
+        ("small", "network.widths=[16,16]", "set network.widths as its config.json has them"),
+        ("small-paper", "network.latent_size=4", "has another network than this run: set network.form"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    preset: str, change: str, sentence: str, toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    train(toy(), tmp_path / "first")
+    with pytest.raises(EgganError, match=sentence):
+        train(toy(preset, f"init={tmp_path / 'first'}", change), tmp_path / "second")
+
+
+def test_the_papers_form_cannot_start_from_weights_for_another_image_size(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    train(toy("small-paper"), tmp_path / "first")
+    objective = loop._objective(toy("small-paper"), loop.Judges(None, None, None))
+    other = objective.model.config.model_copy(update={"image_size": 64})
+    object.__setattr__(objective.model, "config", other)
+    with pytest.raises(EgganError, match="made for one size, 32 pixels"):
+        loop._start_from(str(tmp_path / "first"), objective.model)

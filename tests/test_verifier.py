@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy, interpolate, normalize
 from eggan.data import read_faces
 from eggan.data.batches import TrainingRows
 from eggan.training import verifier as training
-from eggan.training.verifier import cosface_loss, learn, relight
+from eggan.training.disturbance import relight
+from eggan.training.verifier import cosface_loss, learn
 from eggan.verifier import FaceVerifier, VerifierConfig
 from eggan.weights import write_weights
 

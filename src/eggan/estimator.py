@@ -70,11 +70,15 @@ class ActionUnitEstimator(nn.Module):
 
     @torch.inference_mode()
     def read(self, images: Tensor, batch_size: int = 64) -> Tensor:
-        """Intensities (B, 17) in 0..5 of aligned faces (B, 3, H, H) in [-1, 1] of any size."""
+        """Intensities (B, 17) in 0..5 of aligned faces (B, 3, H, H) in [-1, 1] of any size.
+
+        An intensity is the mean of both halves of the face, so a face and its mirror image are read together: the
+        mean of the two readings, which no mirror can change.
+        """
         readings = []
         for chunk in images.split(batch_size):
-            chunk = resized(chunk, self.config.image_size)
-            readings.append(self(chunk.contiguous(memory_format=torch.channels_last)).clamp(0, MAX_INTENSITY))
+            chunk = resized(chunk, self.config.image_size).contiguous(memory_format=torch.channels_last)
+            readings.append(((self(chunk) + self(chunk.flip(-1))) / 2).clamp(0, MAX_INTENSITY))
         return torch.cat(readings)
 
     @classmethod

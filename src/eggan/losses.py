@@ -24,6 +24,7 @@ __all__ = [
     "intensity_levels",
     "latent_adversarial",
     "latent_deception",
+    "latent_penalty",
     "mask_loss",
     "ms_ssim",
     "paired_loss",
@@ -46,6 +47,17 @@ def latent_deception(D_z_of_l: Tensor) -> Tensor:
     It has the fixed point of Eq. 1 and a gradient where D_z wins, which Eq. 1 itself has not.
     """
     return -logsigmoid(D_z_of_l).mean()
+
+
+def latent_penalty(D_z: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """Not in the paper: ½E‖∇D_z(z)‖² of the logits at draws of the prior, R1 of Mescheder et al. 2018.
+
+    Codes of E lie on a thin set of the latent space, which a free D_z tells from N(0, I) without fail; then Eq. 1
+    pulls E ever further in a direction that means nothing. A D_z that is dear to make steep stays undecided.
+    """
+    z = z.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(D_z(z).sum(), z, create_graph=True)
+    return slope.square().sum(dim=1).mean() / 2
 
 
 def critic_loss(D_img_of_real: Tensor, D_img_of_edit: Tensor) -> Tensor:

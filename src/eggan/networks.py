@@ -44,13 +44,19 @@ class Encoder(nn.Module):
     | 5 × (4×4 conv stride 2, LeakyReLU 0.2)  | 16…256 × 4 × 4     |
     | FC                                      | latent size        |
 
-    No normalisation: the code must keep light and colour.
+    No normalisation: the code must keep light and colour. So the weights start as He et al. 2015 have them for
+    LeakyReLU, which keeps the scale from layer to layer: codes start at a quarter of the scale of N(0, I), to which
+    D_z draws them, where G cannot overlook them; with PyTorch's own start it is a fiftieth.
     """
 
     def __init__(self, image_size: int, widths: Sequence[int], latent_size: int) -> None:
         super().__init__()
         self.convs = _halving_convs(widths)
         self.fc = nn.Linear(widths[-1] * _side(image_size, len(widths)) ** 2, latent_size)
+        for layer in (*self.convs, self.fc):
+            if not isinstance(layer, nn.LeakyReLU):
+                nn.init.kaiming_normal_(layer.weight, a=1.0 if layer is self.fc else 0.2)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, I: Tensor) -> Tensor:
         """Images (B, 3, S, S) to codes (B, latent size)."""
@@ -82,9 +88,10 @@ class Generator(nn.Module):
     |-------------------------------------------------------------|-------------------|
     | [l, u] → FC                                                 | w₀ × 2 × 2        |
     | 6 up-sampling residual blocks (InstanceNorm, PReLU, 3×3 conv; twice) | w₆ × 128 × 128 |
-    | InstanceNorm, PReLU, 3×3 conv, tanh                         | 3 × 128 × 128     |
+    | PReLU, 3×3 conv, tanh                                       | 3 × 128 × 128     |
 
-    Each block doubles the side, so there are log₂(S) - 1 of them and one more width than blocks.
+    Each block doubles the side, so there are log₂(S) - 1 of them and one more width than blocks. There is no
+    InstanceNorm after the last block: it would take the picture's mean brightness and colour away.
     """
 
     def __init__(self, image_size: int, latent_size: int, widths: Sequence[int]) -> None:
@@ -92,9 +99,7 @@ class Generator(nn.Module):
         assert image_size == 2 ** len(widths), "one width for the 2×2 seed and one for each doubling"
         self.seed = nn.Linear(latent_size + D, widths[0] * 4)
         self.blocks = nn.Sequential(*(_UpResidual(a, b) for a, b in pairwise(widths)))
-        self.to_image = nn.Sequential(
-            nn.InstanceNorm2d(widths[-1], affine=True), nn.PReLU(), nn.Conv2d(widths[-1], 3, 3, 1, 1), nn.Tanh()
-        )
+        self.to_image = nn.Sequential(nn.PReLU(), nn.Conv2d(widths[-1], 3, 3, 1, 1), nn.Tanh())
 
     def forward(self, l: Tensor, u: Tensor) -> Tensor:
         """Codes (B, latent size) and AUs (B, 17) to images (B, 3, S, S) in (-1, 1)."""

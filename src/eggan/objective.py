@@ -18,6 +18,7 @@ from eggan.losses import (
     identity_loss,
     latent_adversarial,
     latent_deception,
+    latent_penalty,
     mask_loss,
     paired_loss,
     perceptual_loss,
@@ -44,6 +45,7 @@ class LossConfig(BaseModel):
     reconstruction: float = Field(100.0, ge=0)
     ms_ssim: float = Field(1.0, ge=0)
     gradient_penalty: float = Field(20.0, ge=0)
+    latent_penalty: float = Field(0.0, ge=0)
     penalty_at: Literal["data", "interpolates"] = "data"
     paired: float = Field(0.0, ge=0)
     mask: float = Field(0.0, ge=0)
@@ -126,13 +128,16 @@ class Objective(nn.Module):
             l = out.latent.detach().float()
             z = torch.randn(l.shape, generator=generator).to(l.device)
             L["D_z"] = -latent_adversarial(self.D_z(z), self.D_z(l))
+            if w.latent_penalty:
+                with torch.autocast(l.device.type, enabled=False):
+                    L["latent_penalty"] = latent_penalty(self.D_z, z)
         if self.D_img is not None:
             edit = out.edit.detach()
             L["D_img"] = critic_loss(self.D_img(batch.I_i), self.D_img(edit))
             if w.gradient_penalty:
                 with torch.autocast(batch.I_i.device.type, enabled=False):
                     L["gradient_penalty"] = gradient_penalty(self.D_img, batch.I_i, edit, w.penalty_at, generator)
-        return self._sum({"D_z": 1.0, "D_img": 1.0, "gradient_penalty": w.gradient_penalty}, L)
+        return self._sum({"D_z": 1.0, "D_img": 1.0, **w.model_dump(include={"gradient_penalty", "latent_penalty"})}, L)
 
     def generator_loss(self, batch: Batch, out: Edit) -> Terms:
         """What E and G minimise. D_z, D_img, C_exp, C_id and φ₃ get no gradient."""

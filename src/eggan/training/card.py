@@ -20,7 +20,7 @@ def model_card(config: TrainConfig, step: int, phi: str, sizes: dict[str, int]) 
         "Edits a frontal, aligned face to 17 Action Unit intensities. Weights: moving average of E and G.\n\n"
         f"- **Data**: `{config.data.name}` (facsynth has a data card of its own)\n"
         f"- **Training**: {step} of {config.steps} steps of batch {config.batch_size}, seed {config.seed}, "
-        f"{config.precision}\n"
+        f"{config.precision}{f', starting from `{config.init}`' if config.init else ''}\n"
         f"- **Terms of the objective and their weights**: {terms}\n"
         f"- **φ₃ of the perceptual loss**: {phi}\n\n"
         f"| network | parameters |\n|---|---|\n{rows}\n\n"

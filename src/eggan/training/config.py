@@ -38,6 +38,8 @@ class TrainConfig(BaseModel):
 
     data: Path = Path("data/facsynth/train.parquet")
     val: Path = Path("data/facsynth/val.parquet")
+    init: str | None = None
+    """Shipped name, run or folder of weights that E and G start from; anew where there is none."""
     image_size: int = 128
     steps: int = Field(241_200, ge=1)
     batch_size: int = Field(8, ge=1)

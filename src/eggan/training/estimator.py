@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,85 +9,111 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor
-from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate, mse_loss
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.nn.functional import mse_loss
 
 from eggan.action_units import COLUMNS
 from eggan.data import augment, check_people_apart, read_faces
 from eggan.data.faces_file import Faces
+from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator, EstimatorConfig
 from eggan.evaluation.metrics import au_mse, au_pcc
+from eggan.faces import align, detect, open_photograph, select
 from eggan.networks import channels_last
+from eggan.progress import track
+from eggan.training.clock import by_the_clock, moving_average
+from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise, relight
 from eggan.weights import write_weights
 
 SEED = 20_001
 LEARNING_RATE = 2e-3
+FINE_TUNING_RATE = 7e-4
 WEIGHT_DECAY = 0.02
 
 
-def train(data: Path, val: Path, out: Path, minutes: float, batch_size: int, threads: int) -> None:
-    """Fit for a number of minutes (cosine decay), printing the figures on `val`.
+def train(
+    data: Path,
+    val: Path,
+    photos: Path | None,
+    init: str | None,
+    out: Path,
+    minutes: float,
+    batch_size: int,
+    threads: int,
+) -> None:
+    """Fit for a number of minutes, printing the figures on `val`.
 
-    The loss is the squared error in units of each AU's standard deviation, so that rare AUs count as much as common.
+    On rendered faces the loss is the squared error in units of each AU's standard deviation, so that rare AUs count as
+    much as common ones. Photographs have no AUs: there the estimator, shown the picture disturbed, is to read what its
+    own moving average reads off it undisturbed (mean teacher, Tarvainen and Valpola 2017).
     """
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
     config = EstimatorConfig()
-    train_faces, val_faces = read_faces(data, config.image_size), read_faces(val, config.image_size)
-    check_people_apart(train_faces, val_faces)
-    spread = train_faces.action_units.std(dim=0)
-    model = channels_last(ActionUnitEstimator(config))
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
-    ema = average.module
-    assert isinstance(ema, ActionUnitEstimator)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    start, step, losses = time.monotonic(), 0, []
-    warmup = 100
-    while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
-        decay = 0.5 * (1 + np.cos(np.pi * done))
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / warmup) * decay
-        rows = torch.randint(len(train_faces), (batch_size,), generator=generator)
-        images = randomise(augment(train_faces.images[rows].unsqueeze(1), generator).squeeze(1), generator)
+    faces, val_faces = read_faces(data, config.image_size), read_faces(val, config.image_size)
+    check_people_apart(faces, val_faces)
+    crops = aligned_crops(photos, config.image_size) if photos is not None else None
+    spread = faces.action_units.std(dim=0)
+    telling = distinctness(faces.action_units)
+    model = ActionUnitEstimator.from_pretrained(init).train() if init else channels_last(ActionUnitEstimator(config))
+    average = moving_average(model)
+    teacher = average.module
+    assert isinstance(teacher, ActionUnitEstimator)
+    rate = FINE_TUNING_RATE if init else LEARNING_RATE
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
+    losses = []
+    for step, done in enumerate(by_the_clock(optimizer, minutes), start=1):
+        rows = torch.randint(len(faces), (batch_size,), generator=generator)
+        rows[::2] = torch.multinomial(telling, len(rows[::2]), replacement=True, generator=generator)
+        images = augment(faces.images[rows].unsqueeze(1), generator).squeeze(1)
+        target = faces.action_units[rows]
+        if crops is not None:
+            seen = torch.randint(len(crops), (batch_size // 2,), generator=generator)
+            shown = augment(crops[seen].unsqueeze(1), generator).squeeze(1)
+            backdrop = crops[torch.randint(len(crops), (batch_size,), generator=generator)].float() / 127.5 - 1
+            images = torch.cat([as_if_photographed(images, backdrop, generator), relight(shown, generator)])
+            target = torch.cat([target, teacher.eval().read(shown)])
+        images = randomise(compress(occlude(images, generator), generator), generator)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             read = model(images.contiguous(memory_format=torch.channels_last))
-        loss = mse_loss(read.float() / spread, train_faces.action_units[rows] / spread)
+        loss = mse_loss(read.float() / spread, target / spread)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         average.update_parameters(model)
         losses.append(loss.item())
-        step += 1
         if step % 250 == 0:
-            rate = step * batch_size / (time.monotonic() - start)
-            print(
-                f"step {step}  {100 * done:.0f} %  loss {np.mean(losses[-250:]):.4f}  {rate:.0f} images/s", flush=True
-            )
+            print(f"step {step}  {100 * done:.0f} %  loss {np.mean(losses[-250:]):.4f}", flush=True)
         if step % 1000 == 0:
-            report(ema, val_faces)
-            write_weights(out, ema, config, "In training.\n", torch.float16)
-    mse, pcc = report(ema, val_faces)
-    write_weights(out, ema, config, card(data, step, batch_size, mse, pcc), torch.float16)
+            report(teacher, val_faces)
+            write_weights(out, teacher, config, "In training.\n", torch.float16)
+    mse, pcc = report(teacher, val_faces)
+    write_weights(out, teacher, config, card(data, len(losses), batch_size, mse, pcc), torch.float16)
 
 
-def randomise(x: Tensor, generator: torch.Generator) -> Tensor:
-    """What alignment and cameras do: a small similarity transform, sometimes blur, a little noise."""
-    b, _, s, _ = x.shape
+def distinctness(action_units: Tensor) -> Tensor:
+    """Weights (N,) by which to draw images (N, 17) so that every AU is shown as often, and rather by itself.
 
-    def uniform(width: float) -> Tensor:
-        return width * (2 * torch.rand(b, generator=generator) - 1)
+    Drawn evenly, an estimator reads what goes together: AU 5 right in fear and surprise, and by itself, 4 of 5, as 0.2.
+    An image counts for an AU by that AU's share of all that it shows.
+    """
+    share = action_units / (action_units.sum(dim=1, keepdim=True) + 1)
+    return (share / share.sum(dim=0).clamp(min=1e-6)).sum(dim=1)
 
-    angle, scale = uniform(0.09), 1 + uniform(0.07)
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    matrix = torch.stack([cos, -sin, uniform(0.06), sin, cos, uniform(0.06)], dim=1).view(b, 2, 3)
-    grid = affine_grid(matrix, [b, 3, s, s], align_corners=False)
-    x = grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-    blurred = interpolate(avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear", align_corners=False)
-    amount = torch.rand(b, 1, 1, 1, generator=generator) * (torch.rand(b, 1, 1, 1, generator=generator) < 0.4)
-    x = torch.lerp(x, blurred, amount)
-    noise = 0.04 * torch.rand(b, 1, 1, 1, generator=generator)
-    return x + noise * torch.randn(x.shape, generator=generator)
+
+def aligned_crops(folder: Path, size: int) -> Tensor:
+    """The largest face of every photograph of a folder in which one can be aligned, uint8 (N, 3, size, size)."""
+    crops = []
+    for path in track(sorted(p for p in folder.iterdir() if p.is_file()), f"aligning {folder}"):
+        try:
+            pixels = open_photograph(path).pixels
+            (face,) = select(detect(pixels), "largest", str(path))
+        except EgganError:
+            continue
+        crops.append(torch.from_numpy(align(pixels, face, size)).permute(2, 0, 1))
+    if not crops:
+        raise EgganError(f"No face could be aligned in any file of {folder}: give a folder of photographs.")
+    return torch.stack(crops)
 
 
 def report(model: ActionUnitEstimator, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
@@ -119,12 +144,14 @@ def main(
     val: Annotated[Path, typer.Option(help="Faces file of other people, for the log.")] = Path(
         "data/facsynth/val.parquet"
     ),
+    photos: Annotated[Path | None, typer.Option(help="Folder of photographs, to read those steadily too.")] = None,
+    init: Annotated[str | None, typer.Option(help="Weights to go on from, as `estimator`.")] = None,
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 60.0,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 32,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
 ) -> None:
     """Train the estimator of Action Units."""
-    train(data, val, out, minutes, batch_size, threads)
+    train(data, val, photos, init, out, minutes, batch_size, threads)
 
 
 if __name__ == "__main__":

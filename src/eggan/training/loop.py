@@ -39,6 +39,7 @@ from eggan.training.config import TrainConfig
 __all__ = ["Stopped", "describe", "train"]
 
 TermSums = dict[str, float]
+CHECKPOINT = Path("checkpoint", "state.pt")
 
 
 class Stopped(Exception):  # noqa: N818 - no error
@@ -66,6 +67,8 @@ def train(config: TrainConfig, out: Path) -> Path:
     judges, phi = _judges(config, faces, out, console)
     torch.manual_seed(config.seed)
     objective = _objective(config, judges)
+    if config.init is not None and not (out / CHECKPOINT).is_file():
+        _start_from(config.init, objective.model)
     run = _Run(config, objective, out, phi)
     run.restore()
     samples = _Samples(val)
@@ -166,14 +169,14 @@ class _Run:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "generator": self.generator.get_state(),
         }
-        write_atomically(self.out / "checkpoint" / "state.pt", lambda beside: torch.save(state, beside))
+        write_atomically(self.out / CHECKPOINT, lambda beside: torch.save(state, beside))
         sizes = {"E": _size(self.objective.model.E), "G": _size(self.objective.model.G)}
         card = model_card(self.config, self.step, self.phi, sizes)
         self.ema.save_pretrained(self.out / "model", card, torch.float16)
 
     def restore(self) -> None:
         """Take the checkpoint up, if there is one, and cut the log back to it."""
-        path = self.out / "checkpoint" / "state.pt"
+        path = self.out / CHECKPOINT
         if not path.is_file():
             (self.out / "log.jsonl").unlink(missing_ok=True)
             return
@@ -265,6 +268,25 @@ def _objective(config: TrainConfig, judges: Judges) -> Objective:
     D_z = LatentDiscriminator(network.latent_size) if w.latent and network.form == "latent" else None
     D_img = ImageDiscriminator(config.image_size, config.critic_widths) if w.adversarial else None
     return channels_last(Objective(EGGAN(config.model), w, judges, D_z, D_img))
+
+
+def _start_from(init: str, model: EGGAN) -> None:
+    """Load E and G; people and image size may differ from those that the weights have seen, the networks may not.
+
+    Raises:
+        EgganError: no such weights, or they are another network's.
+    """
+    given = EGGAN.from_pretrained(init)
+    own, theirs = model.config, given.config
+    if theirs.network != own.network:
+        ours, others = own.network.model_dump(), theirs.network.model_dump()
+        names = ", ".join(f"network.{name}" for name in others if ours.get(name) != others[name])
+        raise EgganError(f"--init {init} has another network than this run: set {names} as its config.json has them.")
+    if theirs.image_size != own.image_size and not model.composes:
+        raise EgganError(
+            f"--init {init}: the paper's form is made for one size, {theirs.image_size} pixels; set image_size to that."
+        )
+    model.load_state_dict(given.state_dict())
 
 
 def _needs_C_id(config: TrainConfig) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +10,14 @@ import torch
 import typer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize, one_hot
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from eggan.data import augment, check_people_apart, read_faces
 from eggan.data.batches import TrainingRows
 from eggan.data.faces_file import Faces
 from eggan.evaluation.judges import RealPairs, best_threshold, draw_real_pairs
 from eggan.networks import channels_last
-from eggan.training.estimator import randomise
+from eggan.training.clock import by_the_clock, moving_average
+from eggan.training.disturbance import randomise, relight
 from eggan.verifier import FaceVerifier, VerifierConfig
 from eggan.weights import write_weights
 
@@ -27,7 +26,7 @@ LEARNING_RATE = 2e-3
 CENTRES_RATE = 1e-2
 WEIGHT_DECAY = 0.05
 SCALE = 24.0
-MARGIN = 0.35
+MARGIN = 0.1
 PAIRS = 4000
 
 
@@ -47,33 +46,24 @@ def train(data: Path, val: Path, out: Path, minutes: float, batch_size: int, thr
     rows = TrainingRows(train_faces)
     model = channels_last(FaceVerifier(config))
     centres = nn.Parameter(0.1 * torch.randn(len(train_faces.people), config.embedding))
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.0), use_buffers=True)
+    average = moving_average(model)
     ema = average.module
     assert isinstance(ema, FaceVerifier)
-    groups = [{"params": list(model.parameters())}, {"params": [centres]}]
+    groups = [{"params": list(model.parameters()), "lr": LEARNING_RATE}, {"params": [centres], "lr": CENTRES_RATE}]
     optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
-    start, step, losses = time.monotonic(), 0, []
-    warmup = 100
-    while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
-        decay = 0.5 * (1 + np.cos(np.pi * done))
-        for group, rate in zip(optimizer.param_groups, (LEARNING_RATE, CENTRES_RATE), strict=True):
-            group["lr"] = rate * min(1.0, (step + 1) / warmup) * decay
+    losses = []
+    for step, done in enumerate(by_the_clock(optimizer, minutes), start=1):
         i = torch.randint(len(train_faces), (batch_size,), generator=generator)
         images = augment(train_faces.images[i].unsqueeze(1), generator).squeeze(1)
         images = randomise(relight(images, generator), generator)
         losses.append(learn(model, centres, optimizer, images, rows.classes[i], MARGIN * min(1.0, 2 * done)))
-        average.multi_avg_fn = get_ema_multi_avg_fn(min(0.998, (1 + step) / (10 + step)))  # short runs end averaged too
         average.update_parameters(model)
-        step += 1
         if step % 250 == 0:
-            rate = step * batch_size / (time.monotonic() - start)
-            print(
-                f"step {step}  {100 * done:.0f} %  loss {np.mean(losses[-250:]):.4f}  {rate:.0f} images/s", flush=True
-            )
+            print(f"step {step}  {100 * done:.0f} %  loss {np.mean(losses[-250:]):.4f}", flush=True)
         if step % 1000 == 0:
             write(out, ema, report(ema, val_faces, pairs)[0], "In training.\n")
     threshold, accuracy = report(ema, val_faces, pairs)
-    write(out, ema, threshold, card(data, step, batch_size, threshold, accuracy))
+    write(out, ema, threshold, card(data, len(losses), batch_size, threshold, accuracy))
 
 
 def learn(
@@ -109,26 +99,6 @@ def cosface_loss(embeddings: Tensor, centres: Tensor, classes: Tensor, margin: f
     """
     cosine = linear(embeddings, normalize(centres))
     return cross_entropy(scale * (cosine - margin * one_hot(classes, len(centres))), classes)
-
-
-def relight(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Another lamp and camera for each image (B, 3, S, S) in [-1, 1]: colour of the light, side it falls from, gamma.
-
-    The sessions of one person differ in these, so none may tell people apart.
-    """
-    b, _, s, _ = x.shape
-
-    def uniform(low: float, high: float, channels: int = 1) -> Tensor:
-        return low + (high - low) * torch.rand(b, channels, 1, 1, generator=generator)
-
-    x = (x + 1) / 2
-    grey = x.mean(dim=1, keepdim=True)
-    x = grey + uniform(0.6, 1.3) * (x - grey)
-    x = x.clamp(0.002, 1) ** uniform(-0.5, 0.5).exp()
-    axis = (torch.arange(s) + 0.5) / s * 2 - 1
-    slope = uniform(-0.3, 0.3) * axis.view(1, 1, 1, s) + uniform(-0.3, 0.3) * axis.view(1, 1, s, 1)
-    x = x * (uniform(-0.2, 0.2) + uniform(-0.12, 0.12, 3) + slope).exp()
-    return 2 * x.clamp(0, 1) - 1
 
 
 def report(model: FaceVerifier, faces: Faces, pairs: RealPairs) -> tuple[float, float]:

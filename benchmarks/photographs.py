@@ -1,0 +1,110 @@
+"""What the built-in estimator reads off photographs: agreement with OpenFace and with itself.
+
+    OMP_NUM_THREADS=1 python benchmarks/photographs.py ../shared/photos [--estimator FOLDER]
+
+London: smiling less neutral of the same person, and OpenFace's readings beside ours. check: the same face read under
+mirror, ±20 % brightness, JPEG 40 and a 2-pixel blur of the photograph's aligned crop.
+"""
+
+import argparse
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+
+from eggan.action_units import COLUMNS, NUMBERS
+from eggan.errors import EgganError
+from eggan.estimator import ActionUnitEstimator
+from eggan.faces import align, detect, open_photograph, select
+
+SMILE = (6, 12, 25)
+
+
+def crops(paths: list[Path]) -> dict[str, np.ndarray]:
+    """Aligned crops of 128 pixels by file name, of the largest face where it can be aligned."""
+    found = {}
+    for path in paths:
+        pixels = open_photograph(path).pixels
+        try:
+            (face,) = select(detect(pixels), "largest", path.name)
+        except EgganError:
+            continue
+        found[path.name] = align(pixels, face)
+    return found
+
+
+def read(estimator: ActionUnitEstimator, images: list[np.ndarray]) -> np.ndarray:
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return estimator.read(x).numpy()
+
+
+def london(estimator: ActionUnitEstimator, folder: Path) -> None:
+    images = crops(sorted((folder / "london").glob("*.jpg")))
+    ours = dict(zip(images, read(estimator, list(images.values())), strict=True))
+    with (folder / "london_openface.csv").open(newline="") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file, skipinitialspace=True)}
+    theirs = {name: np.array([float(rows[name][column]) for column in COLUMNS]) for name in images}
+    people = sorted({name[:3] for name in images if f"{name[:3]}_neutral.jpg" in images})
+    names = [(f"{person}_neutral.jpg", f"{person}_smiling.jpg") for person in people]
+    change = np.array([ours[smiling] - ours[neutral] for neutral, smiling in names])
+    other = np.array([theirs[smiling] - theirs[neutral] for neutral, smiling in names])
+    a, b = (np.array([readings[name] for name in images]) for readings in (ours, theirs))
+    print(f"## London: {len(images)} of 136 photographs, {len(people)} people\n")
+    print("| AU | neutral | smiling | change > 0 | OpenFace's change > 0 | r with OpenFace | r of the changes |")
+    print("|---|---|---|---|---|---|---|")
+    for k, number in enumerate(NUMBERS):
+        neutral, smiling = (np.mean([ours[pair[s]][k] for pair in names]) for s in (0, 1))
+        r, r_change = (np.corrcoef(x[:, k], y[:, k])[0, 1] for x, y in ((a, b), (change, other)))
+        positive, others = (change[:, k] > 0).mean(), (other[:, k] > 0).mean()
+        print(
+            f"| {number} | {neutral:.2f} | {smiling:.2f} | {positive:.0%} | {others:.0%} | {r:.2f} | {r_change:.2f} |"
+        )
+    smiles = ", ".join(f"AU {n} {(change[:, NUMBERS.index(n)] > 0).mean():.1%}" for n in SMILE)
+    print(f"\nSmiling above neutral: {smiles}.\n")
+
+
+def check(estimator: ActionUnitEstimator, folder: Path) -> None:
+    images = list(crops(sorted((folder / "synthetic" / "check").glob("*.webp"))).values())
+    plain = read(estimator, images)
+    disturbed = {
+        "mirror": [image[:, ::-1] for image in images],
+        "brightness +20 %": [scaled(image, 1.2) for image in images],
+        "brightness -20 %": [scaled(image, 0.8) for image in images],
+        "JPEG 40": [jpeg(image, 40) for image in images],
+        "blur of 2 pixels": [np.asarray(Image.fromarray(i).filter(ImageFilter.GaussianBlur(2))) for i in images],
+    }
+    print(f"## check: {len(images)} of 200 photographs\n")
+    print("| disturbance | mean difference of 5 | largest AU |")
+    print("|---|---|---|")
+    for name, others in disturbed.items():
+        difference = np.abs(read(estimator, others) - plain).mean(axis=0)
+        worst = int(difference.argmax())
+        print(f"| {name} | {difference.mean():.3f} | AU {NUMBERS[worst]}: {difference[worst]:.3f} |")
+    print(f"\nMean reading {plain.mean():.2f}; by AU {dict(zip(NUMBERS, plain.mean(axis=0).round(2), strict=True))}.")
+
+
+def scaled(image: np.ndarray, gain: float) -> np.ndarray:
+    return (image * gain).clip(0, 255).round().astype(np.uint8)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--estimator", default="estimator")
+    arguments = parser.parse_args()
+    estimator = ActionUnitEstimator.from_pretrained(arguments.estimator)
+    london(estimator, arguments.photos)
+    check(estimator, arguments.photos)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What the two judges' trainings share: the schedule by the clock, the moving average, and the disturbances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from torch import Tensor, nn
+
+from eggan.estimator import ActionUnitEstimator, EstimatorConfig
+from eggan.training import clock
+from eggan.training.clock import by_the_clock, moving_average
+from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise, relight
+
+Disturbance = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@pytest.fixture
+def images(generator: torch.Generator) -> Tensor:
+    """Smooth pictures (24, 3, 32, 32) in [-1, 1]."""
+    x = torch.rand(24, 3, 4, 4, generator=generator) * 2 - 1
+    return torch.nn.functional.interpolate(x, size=32, mode="bilinear")
+
+
+def test_the_rate_rises_over_the_warm_up_and_falls_as_a_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 60 * 1000))
+    monkeypatch.setattr(clock.time, "monotonic", lambda: float(next(now)))
+    optimizer = torch.optim.SGD(
+        [{"params": [nn.Parameter(torch.zeros(1))], "lr": 1.0}, {"params": [nn.Parameter(torch.zeros(1))], "lr": 5.0}]
+    )
+    rates, shares = [], []
+    for done in by_the_clock(optimizer, minutes=10):
+        shares.append(done)
+        rates.append([group["lr"] for group in optimizer.param_groups])
+    assert_allclose(shares, np.arange(1, 600) / 600)
+    assert_allclose(rates[49][0], 0.5 * 0.5 * (1 + np.cos(np.pi * 50 / 600)))
+    assert_allclose(rates[299][0], 0.5)
+    assert rates[-1][0] < 1e-4
+    assert_allclose(np.array(rates)[:, 1], 5 * np.array(rates)[:, 0])
+
+
+def test_the_moving_average_forgets_its_first_steps_and_keeps_counters() -> None:
+    network = nn.BatchNorm1d(1)
+    average = moving_average(network, decay=0.9)
+    mean = None
+    for n in range(200):
+        value = float(n)
+        nn.init.constant_(network.weight, value)
+        network.num_batches_tracked.fill_(n)
+        average.update_parameters(network)
+        keep = min(0.9, (1 + n) / (10 + n))
+        mean = value if mean is None else keep * mean + (1 - keep) * value
+    assert_allclose(average.module.weight.item(), mean, rtol=1e-5)
+    assert average.module.num_batches_tracked.item() == 199
+
+
+@pytest.mark.parametrize("disturbance", [randomise, relight, occlude, compress])
+def test_disturbances_keep_shape_and_input_and_repeat_for_a_seed(images: Tensor, disturbance: Disturbance) -> None:
+    before = images.clone()
+    first, again = (disturbance(images, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(images, before)
+    assert first.shape == images.shape
+    assert not torch.equal(first, images)
+
+
+def test_occlusion_covers_some_images_and_leaves_the_others(images: Tensor, generator: torch.Generator) -> None:
+    changed = (occlude(images, generator) != images).any(dim=1).float().mean(dim=(1, 2))
+    assert 0 < (changed > 0).float().mean() < 0.5
+    assert changed.max() <= 0.3
+
+
+def test_compression_changes_some_images_a_little(images: Tensor, generator: torch.Generator) -> None:
+    difference = (compress(images, generator) - images).abs()
+    touched = difference.amax(dim=(1, 2, 3)) > 0
+    assert 0 < touched.sum() < len(images)
+    assert difference.mean() < 0.1
+
+
+def test_a_render_that_meets_itself_as_photograph_changes_by_its_own_detail_alone(
+    images: Tensor, generator: torch.Generator
+) -> None:
+    seen = as_if_photographed(images, images, generator)
+    flat = images.mean(dim=(2, 3), keepdim=True).expand_as(images)
+    assert_allclose(as_if_photographed(flat, flat, generator), flat, atol=1e-5)
+    assert (seen - images).abs().mean() < 0.05
+
+
+def test_an_estimator_reads_a_face_and_its_mirror_image_alike(images: Tensor) -> None:
+    torch.manual_seed(0)
+    estimator = ActionUnitEstimator(EstimatorConfig(image_size=32, widths=(8, 8, 8, 8), hidden=16)).eval()
+    nn.init.constant_(estimator.head[-1].bias, 2.5)
+    readings = estimator.read(images)
+    assert readings.std() > 0
+    assert_allclose(estimator.read(images.flip(-1)), readings, atol=1e-5)
