@@ -175,6 +175,15 @@ def test_dlib_tells_people_of_facsynth_apart() -> None:
     assert judge.similarity(one, one).abs().max() == 0
 
 
+@pytest.mark.skipif(not INSTALLED, reason="the extra `verify` (dlib-bin, face_recognition_models) is not installed")
+def test_dlib_takes_its_threshold_from_real_pairs_where_there_are_some() -> None:
+    faces = read_faces(VAL, 128)
+    some = faces.select(np.isin(faces.identity.astype(str), faces.people[:4]))
+    judge = DlibJudge(some)
+    assert DlibJudge().threshold == -0.6
+    assert judge.threshold == calibrate(judge, some)[0]
+
+
 def test_a_missing_dlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judges, "find_spec", lambda name: None)
     with pytest.raises(EgganError, match=r'pip install "eggan\[verify\]"'):

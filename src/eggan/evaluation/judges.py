@@ -188,15 +188,19 @@ class DlibJudge:
     window does: on val it tells people apart as well as chips by dlib's detector and landmarks do.
 
     Attributes:
-        threshold: dlib documents that photographs less than 0.6 apart show one person.
+        threshold: the best on real pairs, where such are given; else dlib's own for photographs, a distance of 0.6,
+            at which it takes one in six pairs of different rendered people for one person.
     """
 
     name = "dlib"
     WINDOW = (178, 150, 25)
     """Faces resampled to 178, and of these 150 from row 25: eyes and nose where dlib's mean face has them."""
 
-    def __init__(self, threshold: float = -0.6) -> None:
-        """Load the network.
+    def __init__(self, real: Faces | None = None) -> None:
+        """Load the network and find its threshold.
+
+        Args:
+            real: real faces, not those to be judged, with people in two sessions.
 
         Raises:
             EgganError: dlib or its weights are not installed.
@@ -210,7 +214,9 @@ class DlibJudge:
         import dlib
 
         self.network = dlib.face_recognition_model_v1(str(weights))
-        self.threshold = threshold
+        self.threshold = -0.6
+        if real is not None:
+            self.threshold = calibrate(self, real)[0]
 
     def embed(self, images: Tensor, batch_size: int = 64) -> Tensor:
         """Descriptors (N, 128) of images (N, 3, H, H) in [-1, 1]; their norms vary."""

@@ -70,19 +70,19 @@ def choose_judges(aus: Literal["builtin", "openface"], identity: str, data: Path
     Args:
         aus: `builtin`, or `openface` where OPENFACE_BIN says where it is.
         identity: `builtin`, `dlib`, `none`, or a file with LightCNN-29 v2 weights.
-        data: faces file to judge; `val.parquet` beside it sets the threshold of LightCNN.
+        data: faces file to judge; `val.parquet` beside it sets the threshold of dlib and LightCNN.
 
     Raises:
         EgganError: a judge is not installed, or its file is wrong.
     """
     reader = OpenFaceJudge() if aus == "openface" else ActionUnitEstimator.from_pretrained()
     match identity:
+        case "none":
+            return Judges(reader, None)
         case "builtin":
             return Judges(reader, BuiltInVerifier())
         case "dlib":
-            return Judges(reader, DlibJudge())
-        case "none":
-            return Judges(reader, None)
+            return Judges(reader, DlibJudge(read_faces(data.with_name("val.parquet"), 128)))
         case file:
             return Judges(reader, LightCNNJudge(file, read_faces(data.with_name("val.parquet"), 128)))
 
