@@ -215,7 +215,7 @@ def test_two_photos_do_not_share_one_output(
     assert (code, "would both be written to" in err) == (1, True)
     for photos in ([face, face], [face.parent]):
         code, _, err = run(monkeypatch, capsys, "edit", *photos, "-o", tmp_path / "out.png", "--au", "12=4")
-        assert (code, "give a folder" in err) == (1, True)
+        assert (code, "give -o a folder." in err) == (1, True)
     (tmp_path / "empty").mkdir()
     code, _, err = run(monkeypatch, capsys, "edit", tmp_path / "empty", "-o", tmp_path / "out", "--au", "12=4")
     assert (code, "empty has no photograph" in err) == (1, True)

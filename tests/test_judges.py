@@ -177,7 +177,7 @@ def test_dlib_tells_people_of_facsynth_apart() -> None:
 
 def test_a_missing_dlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judges, "find_spec", lambda name: None)
-    with pytest.raises(EgganError, match=r'pip install dlib-bin face_recognition_models\.$'):
+    with pytest.raises(EgganError, match=r"pip install dlib-bin face_recognition_models\.$"):
         DlibJudge()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -95,8 +96,8 @@ def edit(
     change = partial(editor.edit_photograph, targets=targets, only=only, relative=relative, face=face, crop=crop)
     if len(jobs) == 1 and jobs[0].output == out:
         edit_file(jobs[0], change, _say)
-        typer.echo(out)
-    elif failed := edit_files(jobs, change, out / TABLE, typer.echo, _say):
+        _written(out)
+    elif failed := edit_files(jobs, change, out / TABLE, _written, _say):
         _say(f"{failed} of {len(jobs)} photographs were not edited: {out / TABLE} says why.")
         raise typer.Exit(1)
 
@@ -194,6 +195,10 @@ def _targets(au: list[str] | None, emotion: str | None, like: Path | None, relat
 def _like(editor: Editor, photo: Path | None) -> dict[int, float]:
     """All 17 Action Units of the largest face of another photograph."""
     return {} if photo is None else dict(zip(NUMBERS, editor.action_units(photo), strict=True))
+
+
+def _written(path: Path) -> None:
+    typer.echo(os.fsencode(path))  # as bytes: not every file's name is UTF-8
 
 
 def _say(line: str) -> None:

@@ -43,8 +43,11 @@ def find_jobs(photos: Sequence[Path], out: Path) -> list[Job]:
             one file, an edit would replace its photograph, or has an ending with which no picture can be written.
     """
     into_folder = not out.suffix or out.is_dir()
-    if not into_folder and (len(photos) > 1 or photos[0].is_dir()):
-        raise EgganError(f"{out} is one picture, and there may be several photographs: give a folder.")
+    for photo in photos:
+        if not into_folder and _is_folder(photo):
+            raise EgganError(f"{photo} is a folder, and {out} one picture: give -o a folder.")
+    if not into_folder and len(photos) > 1:
+        raise EgganError(f"{out} is one picture, and there are {len(photos)} photographs: give -o a folder.")
     jobs = []
     for photo in photos:
         for path, place in _photographs(photo, out):
@@ -56,21 +59,24 @@ def find_jobs(photos: Sequence[Path], out: Path) -> list[Job]:
 
 def _photographs(photo: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     """A photograph, or those of a folder, each with its place below the folder `out`."""
-    if not photo.is_dir():
+    if not _is_folder(photo):
         yield photo, Path(photo.name)
         return
-    found = [
-        path
+    places = [
+        path.relative_to(photo)
         for path in sorted(photo.rglob("*"))
-        if path.suffix.lower() in ENDINGS
-        and not path.is_dir()
-        and not any(part.startswith(".") for part in path.relative_to(photo).parts)
-        and out.resolve() not in path.resolve().parents
+        if path.suffix.lower() in ENDINGS and not path.is_dir()
     ]
-    if not found:
+    root, edited = photo.resolve(), out.resolve()
+    places = [
+        place
+        for place in places
+        if edited not in (root / place).parents and not any(part.startswith(".") for part in place.parts)
+    ]
+    if not places:
         raise EgganError(f"The folder {photo} has no photograph (a file that ends in {', '.join(ENDINGS)}).")
-    for path in found:
-        yield path, path.relative_to(photo)
+    for place in places:
+        yield photo / place, place
 
 
 def _check(jobs: Sequence[Job]) -> None:
@@ -78,11 +84,25 @@ def _check(jobs: Sequence[Job]) -> None:
     for photo, output in jobs:
         if output.suffix.lower() not in FORMATS:
             raise EgganError(f"{output} must end in one of {', '.join(FORMATS)}.")
-        if output.resolve() == photo.resolve():
+        if _is_same(output, photo):
             raise EgganError(f"The edit would overwrite the photograph {photo}: give another -o.")
         if output in taken:
             raise EgganError(f"{taken[output]} and {photo} would both be written to {output}: rename one.")
         taken[output] = photo
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # its name is too long; opening it will say so
+        return False
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there, or a link to nowhere
+        return False
 
 
 def edit_file(job: Job, edit: Callable[..., Edited], say: Callable[[str], object]) -> Edited:
@@ -146,5 +166,5 @@ def edit_files(
 
 
 def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file).writerows([HEADER, *rows])

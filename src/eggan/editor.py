@@ -79,9 +79,14 @@ class Editor:
     Faces, what E keeps of them and their own AUs are remembered for the last few photographs, by content: a further
     edit of the same face costs one pass of G and putting it back. An editor may be used from several threads.
 
-    >>> import numpy as np
+    >>> from eggan.data import read_faces
+    >>> photo = read_faces("data/facsynth/test.parquet", 128).images[0].permute(1, 2, 0).numpy()
     >>> editor = Editor.from_pretrained(device="cpu")
-    >>> editor.edit(np.zeros((64, 64, 3), np.uint8), {12: 4})
+    >>> editor.edit(photo, {12: 4, 6: 2}).shape
+    (128, 128, 3)
+    >>> len(editor.action_units(photo)), len(editor.interpolate(photo, "happy", steps=5))
+    (17, 5)
+    >>> editor.edit(photo * 0, "happy")
     Traceback (most recent call last):
     eggan.errors.EgganError: No face was found in the picture: give a photograph of one that looks towards the camera.
     """
