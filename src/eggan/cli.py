@@ -103,6 +103,68 @@ def edit(
 
 
 @app.command()
+def interpolate(
+    photo: Annotated[Path, typer.Argument(help="A photograph.", metavar="PHOTO")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A strip .png, or an animation .gif, .webp or .mp4.")],
+    au: AuOption = None,
+    emotion: EmotionOption = None,
+    like: LikeOption = None,
+    only: OnlyOption = False,
+    relative: RelativeOption = False,
+    track: Annotated[
+        Path | None,
+        typer.Option(
+            "--track", help="A CSV with AU01_r … AU45_r, as OpenFace writes it of a video: it drives the face."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=2, max=1000, help="Pictures from the face's own to the target; 9.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.1, max=600, help="Length of an animation, there and back; 2.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option("--fps", min=1, max=60, help="Frames a second of an animation; 25, or the track's.")
+    ] = None,
+    model: ModelOption = "small",
+    crop: CropOption = False,
+    face: FaceOption = "largest",
+    device: DeviceOption = "auto",
+) -> None:
+    """Go from a face's own expression to another: a labelled strip of the face, or an animation there and back.
+
+    Try:
+
+        eggan interpolate me.jpg -o strip.png --emotion happy --steps 9
+
+        eggan interpolate me.jpg -o smile.mp4 --au 12=4 --au 6=2 --seconds 3
+
+        eggan interpolate me.jpg -o likeher.gif --like her.jpg --crop
+
+        eggan interpolate me.jpg -o driven.mp4 --track openface.csv
+    """
+    from eggan.editor import Editor
+    from eggan.faces import open_photograph
+    from eggan.interpolation import Timing, check_output, drive, morph
+
+    timing = Timing(steps, seconds, fps)
+    if track is not None and (au or emotion or like or only or relative):
+        raise EgganError("--track sets all Action Units at every moment: give no other target with it.")
+    targets = {} if track is not None else _targets(au, emotion, like, relative)
+    check_output(photo, out, timing, track)
+    editor = Editor.from_pretrained(model, device=device)
+    opened = open_photograph(photo)
+    for note in opened.notes:
+        _say(f"{photo}: {note}.")
+    if track is not None:
+        drive(editor, opened, track, out, timing, face=face, crop=crop)
+    else:
+        targets = _like(editor, like) | targets
+        morph(editor, opened, targets, out, timing, only=only, relative=relative, face=face, crop=crop)
+    _written(out)
+
+
+@app.command()
 def train(
     preset: Annotated[str, typer.Option(help="small, small-paper or paper.")] = "small",
     data: Annotated[Path | None, typer.Option(help="Faces file to learn from.")] = None,

@@ -269,27 +269,27 @@ class Editor:
         Raises:
             EgganError: fewer than 2 steps, or as `edit`.
         """
-        frames = self.frames(photo, targets, steps=steps, only=only, relative=relative, face=face, crop=crop)
+        if steps < 2:
+            raise EgganError(f"An interpolation has 2 steps at least, not {steps}.")
+        alphas = np.linspace(0, 1, steps).tolist()
+        frames = self.frames(photo, targets, alphas, only=only, relative=relative, face=face, crop=crop)
         return [_same_kind(photo, frame) for frame in frames]  # type: ignore[return-value]
 
     def frames(
         self,
         photo: Photo,
         targets: Targets,
+        alphas: Sequence[float],
         *,
-        steps: int = 9,
         only: bool = False,
         relative: bool = False,
         face: str | int = "largest",
         crop: bool = False,
     ) -> Iterator[Edited]:
-        """As `interpolate`, one picture after another, with all that is known about each."""
-        if steps < 2:
-            raise EgganError(f"An interpolation has 2 steps at least, not {steps}.")
+        """As `interpolate`, for each α of Eq. 8 in turn, with all that is known about each picture."""
         plan = self._plan(_photograph(photo), targets, only, relative, face, crop)
         ends = [(np.array(s.action_units), np.array(t)) for s, t in zip(plan.sources, plan.targets, strict=True)]
-        between = ([(u_i + a * (u_t - u_i)).tolist() for u_i, u_t in ends] for a in np.linspace(0, 1, steps))
-        return self._follow(plan, between)
+        return self._follow(plan, ([(u_i + a * (u_t - u_i)).tolist() for u_i, u_t in ends] for a in alphas))
 
     def animate(
         self, photo: Photo, track: Sequence[Sequence[float]], *, face: str | int = "largest", crop: bool = False
