@@ -232,6 +232,18 @@ def test_the_photo_itself_is_not_overwritten_by_its_edit(
     assert face.read_bytes() == before
 
 
+def test_a_folder_goes_into_its_parent_and_not_into_itself(
+    face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, parent = tmp_path / "parent/photos", tmp_path / "parent"
+    photos.mkdir(parents=True)
+    face.rename(photos / "face.png")
+    code, _, err = run(monkeypatch, capsys, "edit", photos, "-o", photos, "--au", "12=4")
+    assert (code, "would overwrite the photograph" in err) == (1, True)
+    code, said, _ = run(monkeypatch, capsys, "edit", photos, "-o", parent, "--au", "12=4")
+    assert (code, said) == (0, f"{parent / 'face.png'}\n")
+
+
 def test_models_lists_the_default_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(monkeypatch, capsys, "models")
     assert code == 0

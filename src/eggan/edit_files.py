@@ -68,11 +68,9 @@ def _photographs(photo: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         if path.suffix.lower() in ENDINGS and not path.is_dir()
     ]
     root, edited = photo.resolve(), out.resolve()
-    places = [
-        place
-        for place in places
-        if edited not in (root / place).parents and not any(part.startswith(".") for part in place.parts)
-    ]
+    if root in edited.parents:
+        places = [place for place in places if edited not in (root / place).parents]
+    places = [place for place in places if not any(part.startswith(".") for part in place.parts)]
     if not places:
         raise EgganError(f"The folder {photo} has no photograph (a file that ends in {', '.join(ENDINGS)}).")
     for place in places:
