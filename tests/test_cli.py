@@ -244,6 +244,17 @@ def test_a_folder_goes_into_its_parent_and_not_into_itself(
     assert (code, said) == (0, f"{parent / 'face.png'}\n")
 
 
+def test_a_folder_that_cannot_be_is_said_without_a_traceback(
+    face: Path, group: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group.save(tmp_path / "group.png")
+    out = tmp_path / "group.png/out"
+    code, said, err = run(monkeypatch, capsys, "edit", face, tmp_path / "group.png", "-o", out, "--au", "12=4")
+    assert (code, said) == (1, "")
+    assert err.splitlines()[-1] == f"eggan: {out / 'edits.csv'} cannot be written (Not a directory)."
+    assert len(err.splitlines()) == 3
+
+
 def test_models_lists_the_default_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(monkeypatch, capsys, "models")
     assert code == 0

@@ -143,6 +143,9 @@ def edit_files(
 
     Returns:
         How many photographs failed.
+
+    Raises:
+        EgganError: the table cannot be written.
     """
     rows: list[list[object]] = []
     failed = 0
@@ -159,8 +162,15 @@ def edit_files(
                 rows.append([job.photo, job.output, face.face, "", *face.source.values(), *face.target.values()])
             done(job.output)
     finally:
-        write_atomically(table, lambda beside: _write_rows(beside, rows))
+        _write_table(table, rows)
     return failed
+
+
+def _write_table(table: Path, rows: Sequence[Sequence[object]]) -> None:
+    try:
+        write_atomically(table, lambda beside: _write_rows(beside, rows))
+    except OSError as error:
+        raise EgganError(f"{table} cannot be written ({error.strerror or error}).") from None
 
 
 def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
