@@ -35,10 +35,10 @@ def main(out: Path) -> None:
     for name in shipped_models():
         editor = Editor.from_pretrained(name)
         wanted = [dict(zip(NUMBERS, faces.action_units[t].tolist(), strict=True)) for t in targets]
-        rows.append([editor.edit(pictures[s], target) for s, target in zip(sources, wanted, strict=True)])
+        rows.append([editor.edit_aligned(pictures[s], target) for s, target in zip(sources, wanted, strict=True)])
         labels.append(name)
     sheet = contact_sheet(rows, labels, [*EMOTIONS, *(f"AU {au} at 4" for au in SINGLE)], CELL)
-    save_picture(sheet, out, Provenance(model=", ".join(shipped_models()), source={}, target={}))
+    save_picture(sheet, out, Provenance(model=", ".join(shipped_models()), made="contact sheet"))
     print(out)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from eggan.action_units import COLUMNS, EMOTIONS, NUMBERS
 
+FACSYNTH = Path(__file__).parent.parent / "data/facsynth"
 EXPRESSIONS = ("neutral", "happy", "surprised", "angry")
 TYPES = {"image": pa.binary(), "identity": pa.string(), "session": pa.int8(), "emotion": pa.string()} | {
     column: pa.float32() for column in COLUMNS
@@ -33,6 +34,32 @@ def _seed() -> None:
 def generator() -> torch.Generator:
     """A seeded source of randomness."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def neutral_face() -> Image.Image:
+    """The first neutral face of facsynth's test split, 128 pixels, aligned."""
+    row = pq.read_table(FACSYNTH / "test.parquet", columns=["image", "emotion"]).slice(0, 1).to_pylist()[0]
+    assert row["emotion"] == "neutral"
+    return Image.open(io.BytesIO(row["image"])).convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def photograph(neutral_face: Image.Image) -> Image.Image:
+    """A photograph of that face, 240 wide and 220 high, with grain around it."""
+    grain = np.random.default_rng(0).integers(90, 130, (220, 240, 3), dtype=np.uint8)
+    picture = Image.fromarray(grain)
+    picture.paste(neutral_face.resize((180, 180), Image.Resampling.BICUBIC), (40, 30))
+    return picture
+
+
+@pytest.fixture(scope="session")
+def group(photograph: Image.Image) -> Image.Image:
+    """A photograph of two people, the larger one on the right."""
+    picture = Image.new("RGB", (500, 260), (110, 110, 110))
+    picture.paste(photograph.resize((200, 183)), (0, 40))
+    picture.paste(photograph.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (240, 20))
+    return picture
 
 
 @pytest.fixture

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from eggan import cli
+from eggan import Editor, cli
+from eggan.action_units import COLUMNS
+from eggan.faces import detect
 from eggan.provenance import explain
 
 
 @pytest.fixture
-def face(tmp_path: Path) -> Path:
+def face(photograph: Image.Image, tmp_path: Path) -> Path:
     path = tmp_path / "face.png"
-    Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(path)
+    photograph.save(path)
     return path
 
 
@@ -40,19 +45,99 @@ def test_edit_writes_a_marked_picture(
     code, said, _ = run(monkeypatch, capsys, "edit", face, "-o", out, "--au", "12=4", "--au", "6=2.5", "--only")
     assert (code, said.strip()) == (0, str(out))
     record = explain(out)
-    assert record is not None
     assert record["model"] == "small"
-    assert {k: v for k, v in record["target"].items() if v} == {"AU06_r": 2.5, "AU12_r": 4.0}  # type: ignore[attr-defined]
+    assert {k: v for k, v in record["edits"][0]["target"].items() if v} == {"AU06_r": 2.5, "AU12_r": 4.0}
+    with Image.open(out) as written, Image.open(face) as given:
+        assert written.size == given.size
+    code, said, _ = run(monkeypatch, capsys, "edit", "--explain", out)
+    assert (code, json.loads(said)) == (0, record)
 
 
-def test_several_photos_go_into_a_folder(
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "edits.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_becomes_a_folder_with_a_table_and_a_bad_file_is_a_row(
+    face: Path, group: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "photos/edited"
+    (photos / "sub").mkdir(parents=True)
+    group.save(photos / "group.tif")
+    face.rename(photos / "sub/face.png")
+    (photos / "bad.jpg").write_text("no picture")
+    (photos / "notes.txt").write_text("not a photograph")
+    (photos / ".hidden.png").write_text("hidden")
+    code, said, err = run(monkeypatch, capsys, "edit", photos, "-o", out, "--au", "12=4", "--face", "all")
+    assert code == 1
+    assert said.splitlines() == [str(out / "group.png"), str(out / "sub/face.png")]
+    assert err.splitlines() == [
+        f"eggan: {photos / 'bad.jpg'} cannot be read (not a picture of a known kind): "
+        "give a JPEG, PNG, WebP, TIFF or GIF file (export HEIC as JPEG first).",
+        f"eggan: 1 of 3 photographs were not edited: {out / 'edits.csv'} says why.",
+    ]
+    rows = table(out)
+    assert [(Path(row["file"]).name, row["face"], bool(row["problem"])) for row in rows] == [
+        ("bad.jpg", "", True),
+        ("group.tif", "0", False),
+        ("group.tif", "1", False),
+        ("face.png", "0", False),
+    ]
+    assert [row["target_AU12_r"] for row in rows] == ["", "4.0", "4.0", "4.0"]
+    record = explain(out / "sub/face.png")["edits"][0]
+    assert {name: float(rows[3][f"source_{name}"]) for name in record["source"]} == record["source"]
+    code, _, err = run(monkeypatch, capsys, "edit", photos / "sub", photos / "group.tif", "-o", out, "--au", "12=4")
+    assert (code, err) == (0, "")
+    assert [Path(row["output"]).name for row in table(out)] == ["face.png", "group.png"]
+
+
+def test_like_takes_the_expression_of_another_photograph(
+    face: Path, group: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, out = tmp_path / "other.png", tmp_path / "out.png"
+    Editor.from_pretrained().edit(group, "surprised").save(other)
+    code, _, _ = run(monkeypatch, capsys, "edit", face, "-o", out, "--like", other, "--au", "4=1.5")
+    expected = dict(zip(COLUMNS, Editor.from_pretrained().action_units(other), strict=True)) | {"AU04_r": 1.5}
+    assert code == 0
+    assert explain(out)["edits"][0]["target"] == pytest.approx(expected, abs=1e-3)
+    assert expected["AU26_r"] > 1.5
+
+
+def test_what_was_done_on_opening_is_said_in_one_line(
     face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = tmp_path / "other.jpg"
-    Image.new("RGB", (48, 48), "tan").save(other)
-    code, _, _ = run(monkeypatch, capsys, "edit", face, other, "-o", tmp_path / "out", "--emotion", "happy:0.8")
-    assert code == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["face.png", "other.jpg"]
+    with Image.open(face) as picture:
+        frames = [picture.convert("P"), Image.new("P", picture.size)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    code, _, err = run(monkeypatch, capsys, "edit", tmp_path / "a.gif", "-o", tmp_path / "a.jpg", "--au", "12=4")
+    assert (code, err) == (0, f"eggan: {tmp_path / 'a.gif'}: the first frame of an animation.\n")
+
+
+def test_faces_that_were_left_out_are_counted(
+    group: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group.save(tmp_path / "group.png")
+    found = detect(np.asarray(group))
+    monkeypatch.setattr("eggan.editor.detect", lambda _: [found[0]._replace(spread=0.2), found[1]])
+    arguments = ["edit", tmp_path / "group.png", "-o", tmp_path / "out.png", "--au", "12=4"]
+    code, _, err = run(monkeypatch, capsys, *arguments, "--face", "all")
+    assert (code, "1 of 2 faces left out, turned aside or hidden too far." in err) == (0, True)
+    code, _, err = run(monkeypatch, capsys, *arguments, "--face", "0")
+    assert (code, "turned aside or hidden too far" in err) == (1, True)
+
+
+def test_a_transparent_photograph_becomes_a_jpeg(
+    face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Image.open(face) as picture:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture.save(face)
+    code, _, err = run(monkeypatch, capsys, "edit", face, "-o", tmp_path / "a.jpg", "--au", "12=4", "--crop")
+    assert (code, err) == (0, "")
+    code, _, err = run(monkeypatch, capsys, "edit", face, "-o", tmp_path / "a.jpg", "--au", "12=4")
+    assert (code, err) == (0, "")
+    with Image.open(tmp_path / "a.jpg") as written:
+        assert (written.mode, min(written.getpixel((5, 0))) > 240) == ("RGB", True)
 
 
 MISTAKES = [
@@ -64,6 +149,13 @@ MISTAKES = [
     (["--emotion", "happy:2"], "Emotion strength 2 is outside 0..1."),
     ([], "Say what to change"),
     (["--emotion", "happy", "--relative"], "--relative does not go with it"),
+    (["--like", "other.png", "--relative"], "--like sets all Action Units, so --relative does not go with it"),
+    (["--like", "other.png", "--emotion", "happy"], "--emotion and --like both set all Action Units"),
+    (["--like", "other.png"], "There is no file other.png."),
+    (["--au", "12=4", "--face", "2"], "face.png there is 1 face: --face 0, not 2."),
+    (["--au", "12=4", "--face", "small"], '--face is largest, all or a number from 0, not "small"'),
+    (["--au", "12=4", "--face", "all", "--crop"], "A crop holds one face"),
+    (["--au", "12=4", "--device", "abacus"], 'There is no device "abacus" here'),
     (["--au", "12=4", "--model", "nowhere"], 'There is no model "nowhere": give one of small, small-paper'),
 ]
 
@@ -89,10 +181,10 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(
 @pytest.mark.parametrize(
     ("content", "out", "sentence"),
     [
-        (b"", "out.png", "photo.png is not a picture that can be read"),
+        (b"", "out.png", "photo.png cannot be read"),
         (None, "out.png", "There is no file"),
-        (Image.new("RGB", (30, 20)), "out.png", "30×20 pixels: give a square crop"),
-        (Image.new("RGB", (9, 9)), "out.png", "at least 16×16"),
+        (Image.new("RGB", (30, 20)), "out.png", "No face was found in"),
+        (Image.new("RGB", (9, 9)), "out.png", "at least 16 on each side"),
         (Image.new("RGB", (32, 32)), "out.tiff", "must end in one of .png, .jpg, .jpeg, .webp"),
     ],
 )
@@ -120,9 +212,14 @@ def test_two_photos_do_not_share_one_output(
     face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(monkeypatch, capsys, "edit", face, face, "-o", tmp_path / "out", "--au", "12=4")
-    assert (code, "would be written to one file" in err) == (1, True)
-    code, _, err = run(monkeypatch, capsys, "edit", face, face, "-o", tmp_path / "out.png", "--au", "12=4")
-    assert (code, "give a folder" in err) == (1, True)
+    assert (code, "would both be written to" in err) == (1, True)
+    for photos in ([face, face], [face.parent]):
+        code, _, err = run(monkeypatch, capsys, "edit", *photos, "-o", tmp_path / "out.png", "--au", "12=4")
+        assert (code, "give -o a folder." in err) == (1, True)
+    (tmp_path / "empty").mkdir()
+    code, _, err = run(monkeypatch, capsys, "edit", tmp_path / "empty", "-o", tmp_path / "out", "--au", "12=4")
+    assert (code, "empty has no photograph" in err) == (1, True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_photo_itself_is_not_overwritten_by_its_edit(
@@ -131,8 +228,31 @@ def test_the_photo_itself_is_not_overwritten_by_its_edit(
     before = face.read_bytes()
     code, _, err = run(monkeypatch, capsys, "edit", face, "-o", face.parent, "--au", "12=4")
     assert code == 1
-    assert "would overwrite the photo" in err
+    assert "would overwrite the photograph" in err
     assert face.read_bytes() == before
+
+
+def test_a_folder_goes_into_its_parent_and_not_into_itself(
+    face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, parent = tmp_path / "parent/photos", tmp_path / "parent"
+    photos.mkdir(parents=True)
+    face.rename(photos / "face.png")
+    code, _, err = run(monkeypatch, capsys, "edit", photos, "-o", photos, "--au", "12=4")
+    assert (code, "would overwrite the photograph" in err) == (1, True)
+    code, said, _ = run(monkeypatch, capsys, "edit", photos, "-o", parent, "--au", "12=4")
+    assert (code, said) == (0, f"{parent / 'face.png'}\n")
+
+
+def test_a_folder_that_cannot_be_is_said_without_a_traceback(
+    face: Path, group: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group.save(tmp_path / "group.png")
+    out = tmp_path / "group.png/out"
+    code, said, err = run(monkeypatch, capsys, "edit", face, tmp_path / "group.png", "-o", out, "--au", "12=4")
+    assert (code, said) == (1, "")
+    assert err.splitlines()[-1] == f"eggan: {out / 'edits.csv'} cannot be written (Not a directory)."
+    assert len(err.splitlines()) == 3
 
 
 def test_models_lists_the_default_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,7 +162,7 @@ def test_a_program_of_another_machine_is_one_sentence(make_openface: Callable[..
 # --- dlib ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not INSTALLED, reason="the extra `verify` (dlib-bin, face_recognition_models) is not installed")
+@pytest.mark.skipif(not INSTALLED, reason="dlib-bin and face_recognition_models are not installed")
 def test_dlib_tells_people_of_facsynth_apart() -> None:
     faces = read_faces(VAL, 128)
     people = faces.people[:3]
@@ -186,7 +186,7 @@ def test_dlib_takes_its_threshold_from_real_pairs_where_there_are_some() -> None
 
 def test_a_missing_dlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judges, "find_spec", lambda name: None)
-    with pytest.raises(EgganError, match=r'pip install "eggan\[verify\]"'):
+    with pytest.raises(EgganError, match=r"pip install dlib-bin face_recognition_models\.$"):
         DlibJudge()
 
 

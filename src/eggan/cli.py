@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from eggan.action_units import parse_action_unit, parse_emotion
+from eggan.action_units import NUMBERS, parse_action_unit, parse_emotion
 from eggan.errors import EgganError
+
+if TYPE_CHECKING:
+    from eggan.editor import Editor
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
 ModelOption = Annotated[str, typer.Option("--model", help="A shipped name, or a folder with weights.")]
+AuOption = Annotated[list[str] | None, typer.Option("--au", help="AU and intensity 0..5, as 12=4. Repeatable.")]
+EmotionOption = Annotated[
+    str | None, typer.Option("--emotion", help="An emotion, as happy or happy:0.8; it sets all 17 AUs.")
+]
+LikeOption = Annotated[
+    Path | None, typer.Option("--like", help="The expression of another photograph: all its 17 AUs.")
+]
+OnlyOption = Annotated[bool, typer.Option("--only", help="Set AUs that are not named to 0.")]
+RelativeOption = Annotated[bool, typer.Option("--relative", help="Add the values to the face's own.")]
+CropOption = Annotated[bool, typer.Option("--crop", help="Write the face alone, upright and square.")]
+FaceOption = Annotated[str, typer.Option("--face", help="largest, all, or a number: 0 is the largest.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; auto takes a GPU where there is one.")]
 
 
 @app.callback()
@@ -22,47 +40,128 @@ def _about() -> None:
     """Edit the facial expression in a photograph by Action Units, and keep the person."""
 
 
+def _explain(path: Path | None) -> None:
+    if path is not None:
+        from eggan.provenance import explain
+
+        typer.echo(json.dumps(explain(path), indent=2))
+        raise typer.Exit
+
+
 @app.command()
 def edit(
-    photos: Annotated[list[Path], typer.Argument(help="Square pictures of one frontal face.", metavar="PHOTO...")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Picture to write; a folder for several photos.")],
-    au: Annotated[list[str] | None, typer.Option("--au", help="AU and intensity 0..5, as 12=4. Repeatable.")] = None,
-    emotion: Annotated[
-        str | None, typer.Option("--emotion", help="An emotion, as happy or happy:0.8; it sets all 17 AUs.")
-    ] = None,
-    only: Annotated[bool, typer.Option("--only", help="Set AUs that are not named to 0.")] = False,
-    relative: Annotated[bool, typer.Option("--relative", help="Add the values to the face's own.")] = False,
+    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.", metavar="PHOTO...")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Picture to write; a folder for several.")],
+    au: AuOption = None,
+    emotion: EmotionOption = None,
+    like: LikeOption = None,
+    only: OnlyOption = False,
+    relative: RelativeOption = False,
     model: ModelOption = "small",
+    crop: CropOption = False,
+    face: FaceOption = "largest",
+    device: DeviceOption = "auto",
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Print what was done to a file that eggan wrote.", callback=_explain, is_eager=True
+        ),
+    ] = None,
 ) -> None:
-    """Edit the expression of a face.
+    """Edit the expression of the face in a photograph.
+
+    Several photographs, or a folder of them, are written into a folder, with `edits.csv`: what was done to each.
 
     Try:
 
-        eggan edit face.png -o smile.png --au 12=4 --au 6=2.5
+        eggan edit me.jpg -o smile.jpg --au 12=4 --au 6=2.5
 
-        eggan edit face.png -o happy.png --emotion happy:0.8
+        eggan edit me.jpg -o happy.jpg --emotion happy:0.8
 
-        eggan edit a.png b.png -o edited/ --au 4=1.5 --relative
+        eggan edit me.jpg -o likeher.jpg --like her.jpg
+
+        eggan edit group.jpg -o group2.jpg --face all --au 4=1.5 --relative
+
+        eggan edit photos/ -o edited/ --emotion surprised
+
+        eggan edit --explain smile.jpg
     """
-    from eggan.editor import Editor, open_photo, whole_expression
-    from eggan.provenance import save_picture
+    from eggan.edit_files import TABLE, edit_file, edit_files, find_jobs
+    from eggan.editor import Editor
 
-    if not au and emotion is None:
-        raise EgganError("Say what to change: --au 12=4, or --emotion happy.")
-    if emotion is not None and relative:
-        raise EgganError("--emotion sets all Action Units, so --relative does not go with it; name AUs by --au.")
-    targets = whole_expression(parse_emotion(emotion)) if emotion is not None else {}
-    targets |= dict(parse_action_unit(text, relative=relative) for text in au or [])
-    outputs = _outputs(photos, out)
-    editor = Editor.from_pretrained(model)
-    for photo, output in zip(photos, outputs, strict=True):
-        picture = open_photo(photo)
-        try:
-            edited = editor.edit(picture, targets, only=only, relative=relative)
-        except EgganError as error:
-            raise EgganError(f"{photo}: {error}") from None
-        save_picture(edited, output, edited.info["eggan"])
-        typer.echo(output)
+    targets = _targets(au, emotion, like, relative)
+    jobs = find_jobs(photos, out)
+    editor = Editor.from_pretrained(model, device=device)
+    targets = _like(editor, like) | targets
+    change = partial(editor.edit_photograph, targets=targets, only=only, relative=relative, face=face, crop=crop)
+    if len(jobs) == 1 and jobs[0].output == out:
+        edit_file(jobs[0], change, _say)
+        _written(out)
+    elif failed := edit_files(jobs, change, out / TABLE, _written, _say):
+        _say(f"{failed} of {len(jobs)} photographs were not edited: {out / TABLE} says why.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def interpolate(
+    photo: Annotated[Path, typer.Argument(help="A photograph.", metavar="PHOTO")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A strip .png, or an animation .gif, .webp or .mp4.")],
+    au: AuOption = None,
+    emotion: EmotionOption = None,
+    like: LikeOption = None,
+    only: OnlyOption = False,
+    relative: RelativeOption = False,
+    track: Annotated[
+        Path | None,
+        typer.Option(
+            "--track", help="A CSV with AU01_r … AU45_r, as OpenFace writes it of a video: it drives the face."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=2, max=1000, help="Pictures from the face's own to the target; 9.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.1, max=600, help="Length of an animation, there and back; 2.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option("--fps", min=1, max=60, help="Frames a second of an animation; 25, or the track's.")
+    ] = None,
+    model: ModelOption = "small",
+    crop: CropOption = False,
+    face: FaceOption = "largest",
+    device: DeviceOption = "auto",
+) -> None:
+    """Go from a face's own expression to another: a labelled strip of the face, or an animation there and back.
+
+    Try:
+
+        eggan interpolate me.jpg -o strip.png --emotion happy --steps 9
+
+        eggan interpolate me.jpg -o smile.mp4 --au 12=4 --au 6=2 --seconds 3
+
+        eggan interpolate me.jpg -o likeher.gif --like her.jpg --crop
+
+        eggan interpolate me.jpg -o driven.mp4 --track openface.csv
+    """
+    from eggan.editor import Editor
+    from eggan.faces import open_photograph
+    from eggan.interpolation import Timing, check_output, drive, morph
+
+    timing = Timing(steps, seconds, fps)
+    if track is not None and (au or emotion or like or only or relative):
+        raise EgganError("--track sets all Action Units at every moment: give no other target with it.")
+    targets = {} if track is not None else _targets(au, emotion, like, relative)
+    check_output(photo, out, timing, track)
+    editor = Editor.from_pretrained(model, device=device)
+    opened = open_photograph(photo)
+    for note in opened.notes:
+        _say(f"{photo}: {note}.")
+    if track is not None:
+        drive(editor, opened, track, out, timing, face=face, crop=crop)
+    else:
+        targets = _like(editor, like) | targets
+        morph(editor, opened, targets, out, timing, only=only, relative=relative, face=face, crop=crop)
+    _written(out)
 
 
 @app.command()
@@ -143,25 +242,32 @@ def models() -> None:
         )
 
 
-def _outputs(photos: list[Path], out: Path) -> list[Path]:
-    """Where each edit goes: to `out` itself for one photo and a picture's name, else into the folder `out`."""
-    from eggan.provenance import FORMATS
+def _targets(au: list[str] | None, emotion: str | None, like: Path | None, relative: bool) -> dict[int, float]:
+    """What is asked for by name; what `--like` asks for is read when the editor is there."""
+    from eggan.editor import whole_expression
 
-    if out.suffix and not out.is_dir():
-        if len(photos) > 1:
-            raise EgganError(f"{out} is one picture, and there are {len(photos)} photos: give a folder.")
-        outputs = [out]
-    else:
-        endings = [photo.suffix if photo.suffix.lower() in FORMATS else ".png" for photo in photos]
-        outputs = [out / f"{photo.stem}{ending}" for photo, ending in zip(photos, endings, strict=True)]
-    if len(set(outputs)) < len(outputs):
-        raise EgganError("Two photos have the same name and would be written to one file: rename one.")
-    for photo, output in zip(photos, outputs, strict=True):
-        if output.suffix.lower() not in FORMATS:
-            raise EgganError(f"{output} must end in one of {', '.join(FORMATS)}.")
-        if output.resolve() == photo.resolve():
-            raise EgganError(f"The edit would overwrite the photo {photo}: give another -o.")
-    return outputs
+    if not au and emotion is None and like is None:
+        raise EgganError("Say what to change: --au 12=4, --emotion happy, or --like OTHER.jpg.")
+    if emotion is not None and like is not None:
+        raise EgganError("--emotion and --like both set all Action Units: give one of them.")
+    if (emotion is not None or like is not None) and relative:
+        which = "--emotion" if emotion is not None else "--like"
+        raise EgganError(f"{which} sets all Action Units, so --relative does not go with it; name AUs by --au.")
+    targets = whole_expression(parse_emotion(emotion)) if emotion is not None else {}
+    return targets | dict(parse_action_unit(text, relative=relative) for text in au or [])
+
+
+def _like(editor: Editor, photo: Path | None) -> dict[int, float]:
+    """All 17 Action Units of the largest face of another photograph."""
+    return {} if photo is None else dict(zip(NUMBERS, editor.action_units(photo), strict=True))
+
+
+def _written(path: Path) -> None:
+    typer.echo(os.fsencode(path))  # as bytes: not every file's name is UTF-8
+
+
+def _say(line: str) -> None:
+    typer.echo(f"eggan: {line}", err=True)
 
 
 def main() -> None:
@@ -169,7 +275,7 @@ def main() -> None:
     try:
         app()
     except EgganError as error:
-        typer.echo(f"eggan: {error}", err=True)
+        _say(str(error))
         sys.exit(1)
 
 

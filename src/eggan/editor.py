@@ -1,95 +1,461 @@
-"""The one way in for the command line and library users: a picture and what to change, to a picture."""
+"""The one way in for command line, page and library users: a photograph and what to change, to a photograph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
+from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from eggan.action_units import COLUMNS, MAX_INTENSITY, NUMBERS, emotion_target, target_vector
 from eggan.contact_sheet import to_pictures
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
-from eggan.model import EGGAN
-from eggan.provenance import Provenance
+from eggan.faces import Face, Photograph, align, detect, native_size, open_photograph, put_back, select, to_photograph
+from eggan.model import EGGAN, Code
+from eggan.networks import Fields, compose
+from eggan.provenance import FaceEdit, Provenance
 from eggan.weights import shipped
 
-__all__ = ["DEFAULT_MODEL", "Editor", "open_photo", "shipped_models", "whole_expression"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "Edited",
+    "Editor",
+    "Photo",
+    "Targets",
+    "choose_device",
+    "shipped_models",
+    "whole_expression",
+]
+
+Photo = Image.Image | np.ndarray | Photograph | str | Path
+Targets = Mapping[int, float] | Sequence[float] | str
 
 DEFAULT_MODEL = "small"
+MAX_CROP = 2048
+"""Side in pixels of the largest crop that is edited: a larger face loses detail finer than that where it changes."""
+RECENT = 16
+"""How many photographs and faces an editor remembers: a face takes 3 MB, a huge one up to 15."""
+BATCH = 16
+"""Faces in one pass of the generator."""
+ALONE = "goes with named Action Units only: an emotion or another face's expression sets all 17"
+
+Kind = TypeVar("Kind", Image.Image, np.ndarray)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Edited:
+    """An edited photograph, or with `crop` the aligned face alone.
+
+    Attributes:
+        photograph: its pixels, with alpha, profile and notes of the one given.
+        provenance: the record to write with it; one `FaceEdit` a face.
+        left_out: how many faces `face="all"` left out because they cannot be aligned.
+    """
+
+    photograph: Photograph
+    provenance: Provenance
+    left_out: int = 0
+
+    def picture(self) -> Image.Image:
+        """As a Pillow picture; `info["eggan"]` holds the record, which `eggan.provenance.save_picture` writes."""
+        picture = self.photograph.picture()
+        picture.info["eggan"] = self.provenance
+        return picture
 
 
 class Editor:
-    """Edits square pictures of one frontal face, framed as facsynth frames it (eyes at 2/5 of the height).
+    """Edits the faces of photographs.
 
-    >>> from PIL import Image
-    >>> editor = Editor.from_pretrained()
-    >>> editor.edit(Image.new("RGB", (128, 128), "tan"), {12: 4, 6: 2}).size
-    (128, 128)
+    Faces, what E keeps of them and their own AUs are remembered for the last few photographs, by content: a further
+    edit of the same face costs one pass of G and putting it back. An editor may be used from several threads.
+
+    >>> from eggan.data import read_faces
+    >>> photo = read_faces("data/facsynth/test.parquet", 128).images[0].permute(1, 2, 0).numpy()
+    >>> editor = Editor.from_pretrained(device="cpu")
+    >>> editor.edit(photo, {12: 4, 6: 2}).shape
+    (128, 128, 3)
+    >>> len(editor.action_units(photo)), len(editor.interpolate(photo, "happy", steps=5))
+    (17, 5)
+    >>> editor.edit(photo * 0, "happy")
+    Traceback (most recent call last):
+    eggan.errors.EgganError: No face was found in the picture: give a photograph of one that looks towards the camera.
     """
 
-    def __init__(self, model: EGGAN, estimator: ActionUnitEstimator, name: str = "unnamed") -> None:
-        self.model, self.estimator, self.name = model, estimator, name
+    def __init__(
+        self, model: EGGAN, estimator: ActionUnitEstimator, name: str = "unnamed", device: str | torch.device = "cpu"
+    ) -> None:
+        self.name, self.device = name, torch.device(device)
+        self.model, self.estimator = model.to(self.device), estimator.to(self.device)
+        self._found: _Recent[list[Face]] = _Recent(RECENT)
+        self._sources: _Recent[_Source] = _Recent(RECENT)
 
     @classmethod
-    def from_pretrained(cls, model: str | Path = DEFAULT_MODEL) -> Editor:
+    def from_pretrained(cls, model: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> Editor:
         """A shipped model by name, or a folder of `save_pretrained` or of a training run.
 
-        Raises:
-            EgganError: no such model, or its files do not fit together.
-        """
-        return cls(EGGAN.from_pretrained(model), ActionUnitEstimator.from_pretrained(), str(model))
+        Args:
+            model: the name or folder.
+            device: `cpu`, `cuda`, `cuda:1`, or `auto`: a GPU where there is one.
 
-    def action_units(self, photo: Image.Image | np.ndarray) -> list[float]:
-        """The 17 intensities, 0..5, that the built-in estimator reads off a picture."""
-        return self.estimator.read(_to_tensor(photo))[0].tolist()
+        Raises:
+            EgganError: no such model or device, or the model's files do not fit together.
+        """
+        place = choose_device(device)
+        return cls(EGGAN.from_pretrained(model), ActionUnitEstimator.from_pretrained(), str(model), place)
+
+    def action_units(self, photo: Photo, *, face: str | int = "largest") -> list[float]:
+        """The 17 intensities, 0..5, that the built-in estimator reads off a face of a photograph.
+
+        Raises:
+            EgganError: as `edit`.
+        """
+        sources, _ = self._faces(_photograph(photo), face)
+        return list(sources[0].action_units)
+
+    @overload
+    def edit(
+        self,
+        photo: np.ndarray,
+        targets: Targets,
+        *,
+        only: bool = ...,
+        relative: bool = ...,
+        face: str | int = ...,
+        crop: bool = ...,
+    ) -> np.ndarray: ...
+
+    @overload
+    def edit(
+        self,
+        photo: Image.Image | Photograph | str | Path,
+        targets: Targets,
+        *,
+        only: bool = ...,
+        relative: bool = ...,
+        face: str | int = ...,
+        crop: bool = ...,
+    ) -> Image.Image: ...
 
     def edit(
         self,
-        photo: Image.Image | np.ndarray,
-        targets: Mapping[int, float] | str,
+        photo: Photo,
+        targets: Targets,
         *,
         only: bool = False,
         relative: bool = False,
-    ) -> Image.Image:
-        """A new picture of the same person with the target expression.
+        face: str | int = "largest",
+        crop: bool = False,
+    ) -> Image.Image | np.ndarray:
+        """A photograph of the same people with the target expression; outside the edited faces nothing changes.
 
         Args:
-            photo: square picture, PIL or uint8 (H, W, 3) numpy.
+            photo: a Pillow picture, a uint8 array (H, W, 3), the path of a file, or what `open_photograph` gives.
             targets: AU number to intensity 0..5 (to change -5..5 where `relative`); the other AUs stay at the
-                source's own. Or the name of an emotion, which sets all 17 AUs.
+                face's own. Or all 17 intensities in the order of `NUMBERS`; or the name of an emotion, which sets
+                all 17 as well.
             only: AUs that are not named go to 0.
-            relative: named values are added to the source's.
+            relative: named values are added to the face's own.
+            face: `largest`, `all`, or the number of one, 0 for the largest.
+            crop: give the face alone, upright and framed as facsynth frames it.
 
         Returns:
-            The edit: at the photo's size where the model composes, at the model's own in the paper's form.
-            `info["eggan"]` holds what was done; `eggan.provenance.save_picture` writes it with the picture.
+            An array for an array, else a Pillow picture, whose `info["eggan"]` holds the record of what was done.
 
         Raises:
-            EgganError: the picture is not square, an AU is none of the 17, or a value is out of range.
+            EgganError: the photograph cannot be read or has no such face or none that can be aligned; an AU is none
+                of the 17, or a value is out of range.
         """
-        if isinstance(targets, str):
-            targets, only = whole_expression(emotion_target(targets)), False
-        source = self.action_units(photo)
-        target = target_vector(source, targets, only=only, relative=relative)
-        return self.edit_to(photo, source, target)
+        edited = self.edit_photograph(photo, targets, only=only, relative=relative, face=face, crop=crop)
+        return _same_kind(photo, edited)
+
+    def edit_photograph(
+        self,
+        photo: Photo,
+        targets: Targets,
+        *,
+        only: bool = False,
+        relative: bool = False,
+        face: str | int = "largest",
+        crop: bool = False,
+    ) -> Edited:
+        """As `edit`, with all that is known about the result."""
+        plan = self._plan(_photograph(photo), targets, only, relative, face, crop)
+        return self._finish(plan, self._render(plan.sources, plan.targets))
+
+    def edit_batch(
+        self,
+        photos: Sequence[Photo],
+        targets: Targets,
+        *,
+        only: bool = False,
+        relative: bool = False,
+        face: str | int = "largest",
+        crop: bool = False,
+    ) -> list[Image.Image | np.ndarray]:
+        """As `edit` for several photographs, with the faces of all in common passes of the generator.
+
+        Raises:
+            EgganError: as `edit`, for the first photograph that cannot be edited; the sentence has its number from 0.
+        """
+        plans = [
+            self._plan(_photograph(photo, f"picture {i}"), targets, only, relative, face, crop)
+            for i, photo in enumerate(photos)
+        ]
+        crops = self._render([s for plan in plans for s in plan.sources], [t for plan in plans for t in plan.targets])
+        results = []
+        for photo, plan in zip(photos, plans, strict=True):
+            mine, crops = crops[: len(plan.sources)], crops[len(plan.sources) :]
+            results.append(_same_kind(photo, self._finish(plan, mine)))
+        return results
+
+    @overload
+    def interpolate(
+        self,
+        photo: np.ndarray,
+        targets: Targets,
+        *,
+        steps: int = ...,
+        only: bool = ...,
+        relative: bool = ...,
+        face: str | int = ...,
+        crop: bool = ...,
+    ) -> list[np.ndarray]: ...
+
+    @overload
+    def interpolate(
+        self,
+        photo: Image.Image | Photograph | str | Path,
+        targets: Targets,
+        *,
+        steps: int = ...,
+        only: bool = ...,
+        relative: bool = ...,
+        face: str | int = ...,
+        crop: bool = ...,
+    ) -> list[Image.Image]: ...
+
+    def interpolate(
+        self,
+        photo: Photo,
+        targets: Targets,
+        *,
+        steps: int = 9,
+        only: bool = False,
+        relative: bool = False,
+        face: str | int = "largest",
+        crop: bool = False,
+    ) -> list[Image.Image] | list[np.ndarray]:
+        """The way from the face's own expression to the target, Eq. 8: u_i + α(u_t - u_i), α from 0 to 1.
+
+        Args:
+            photo: as `edit`.
+            targets: as `edit`.
+            steps: how many pictures, both ends included.
+            only: as `edit`.
+            relative: as `edit`.
+            face: as `edit`.
+            crop: as `edit`.
+
+        Raises:
+            EgganError: fewer than 2 steps, or as `edit`.
+        """
+        if steps < 2:
+            raise EgganError(f"An interpolation has 2 steps at least, not {steps}.")
+        alphas = np.linspace(0, 1, steps).tolist()
+        frames = self.frames(photo, targets, alphas, only=only, relative=relative, face=face, crop=crop)
+        return [_same_kind(photo, frame) for frame in frames]  # type: ignore[return-value]
+
+    def frames(
+        self,
+        photo: Photo,
+        targets: Targets,
+        alphas: Sequence[float],
+        *,
+        only: bool = False,
+        relative: bool = False,
+        face: str | int = "largest",
+        crop: bool = False,
+    ) -> Iterator[Edited]:
+        """As `interpolate`, for each α of Eq. 8 in turn, with all that is known about each picture."""
+        plan = self._plan(_photograph(photo), targets, only, relative, face, crop)
+        ends = [(np.array(s.action_units), np.array(t)) for s, t in zip(plan.sources, plan.targets, strict=True)]
+        return self._follow(plan, ([(u_i + a * (u_t - u_i)).tolist() for u_i, u_t in ends] for a in alphas))
+
+    def animate(
+        self, photo: Photo, track: Sequence[Sequence[float]], *, face: str | int = "largest", crop: bool = False
+    ) -> Iterator[Edited]:
+        """One picture for each row of 17 intensities, 0..5: a face driven by the AUs of a video.
+
+        Raises:
+            EgganError: the track is empty, or as `edit`.
+        """
+        if not track:
+            raise EgganError("The track has no rows of Action Units.")
+        plan = self._plan(_photograph(photo), track[0], False, False, face, crop)
+        return self._follow(plan, ([list(row)] * len(plan.sources) for row in track))
+
+    def edit_aligned(
+        self,
+        crop: Kind,
+        targets: Targets,
+        *,
+        source: Sequence[float] | None = None,
+        only: bool = False,
+        relative: bool = False,
+    ) -> Kind:
+        """The edit of a crop that is aligned already, such as an image of a faces file: no face is looked for.
+
+        Args:
+            crop: square picture of one upright face with both eyes on `eggan.faces.EYE_LINE`: Pillow, or a uint8
+                array (H, H, 3).
+            targets: as `edit`.
+            source: its own 17 intensities where they are known; else they are estimated.
+            only: as `edit`.
+            relative: as `edit`.
+
+        Returns:
+            The edit, as `edit` gives it: at the crop's size where the model composes, else at the model's own.
+
+        Raises:
+            EgganError: the crop is not square or too small; or a target is wrong, as `edit`.
+        """
+        pixels = _square(crop)
+        own = self._sources.get((_digest(pixels), None), lambda: self._source(pixels, None))
+        if source is not None:
+            u_i = torch.tensor([list(source)], device=self.device) / MAX_INTENSITY
+            own = own._replace(action_units=list(source), code=own.code._replace(u_i=u_i))
+        target = _target(own.action_units, targets, only, relative)
+        (edited,) = self._render([own], [target])
+        if isinstance(crop, np.ndarray):
+            return edited
+        picture = Image.fromarray(edited)
+        picture.info["eggan"] = Provenance(self.name, (_record(own, None, target),))
+        return picture
+
+    def _plan(
+        self, photo: Photograph, targets: Targets, only: bool, relative: bool, face: str | int, crop: bool
+    ) -> _Plan:
+        if crop and face == "all":
+            raise EgganError("A crop holds one face: give --face largest or a number, not all.")
+        _target([0.0] * len(NUMBERS), targets, only, relative)  # a wrong target is said before a face is looked for
+        sources, left_out = self._faces(photo, face)
+        wanted = [_target(source.action_units, targets, only, relative) for source in sources]
+        return _Plan(photo, crop, sources, wanted, left_out)
+
+    def _follow(self, plan: _Plan, moments: Iterator[list[list[float]]]) -> Iterator[Edited]:
+        """The plan's photograph with other targets, one vector a face, at each moment."""
+        for targets in moments:
+            yield self._finish(plan._replace(targets=targets), self._render(plan.sources, targets))
+
+    def _faces(self, photo: Photograph, which: str | int) -> tuple[list[_Source], int]:
+        """The chosen faces, and how many of `all` were left out."""
+        digest = _digest(photo.pixels)
+        faces = self._found.get(digest, lambda: detect(photo.pixels))
+        chosen = select(faces, which, photo.name)
+        sources = [self._cut(photo, digest, face)._replace(number=faces.index(face)) for face in chosen]
+        return sources, len(faces) - len(chosen) if which == "all" else 0
+
+    def _cut(self, photo: Photograph, digest: Hashable, face: Face) -> _Source:
+        """A face of a photograph, at the photograph's own resolution where the model composes."""
+        size = min(native_size(face), MAX_CROP) if self.model.composes else self.model.config.image_size
+        return self._sources.get((digest, face), lambda: self._source(align(photo.pixels, face, size), face))
 
     @torch.inference_mode()
-    def edit_to(self, photo: Image.Image | np.ndarray, source: list[float], target: list[float]) -> Image.Image:
-        """The edit where all 17 source and target intensities (0..5) are known."""
-        u_i, u_t = (torch.tensor([vector]) / MAX_INTENSITY for vector in (source, target))
-        (picture,) = to_pictures(self.model.edit(_to_tensor(photo), u_i, u_t))
-        provenance = Provenance(
-            model=self.name,
-            source=dict(zip(COLUMNS, (round(value, 3) for value in source), strict=True)),
-            target=dict(zip(COLUMNS, (round(value, 3) for value in target), strict=True)),
-        )
-        picture.info["eggan"] = provenance
-        return picture
+    def _source(self, pixels: np.ndarray, face: Face | None) -> _Source:
+        """What is remembered of an aligned crop, uint8 (S, S, 3)."""
+        image = self._image(pixels)
+        u_i = self.estimator.read(image)
+        code = self.model.encode(image, u_i / MAX_INTENSITY)._replace(source=torch.empty(0))
+        return _Source(pixels, u_i[0].tolist(), code, face)
+
+    @torch.inference_mode()
+    def _render(self, sources: Sequence[_Source], targets: Sequence[Sequence[float]]) -> list[np.ndarray]:
+        """The edited crops: uint8 (S, S, 3), S the source's where the model composes, else the model's."""
+        crops: list[np.ndarray] = []
+        for start in range(0, len(sources), BATCH):
+            some = sources[start : start + BATCH]
+            code = _stack([source.code for source in some])
+            u_t = torch.tensor([list(t) for t in targets[start : start + BATCH]], device=self.device) / MAX_INTENSITY
+            if self.model.composes:
+                fields = self.model.fields(code, u_t)
+                for k, source in enumerate(some):
+                    image = compose(self._image(source.crop), Fields(*(field[k : k + 1] for field in fields)))
+                    crops += map(np.asarray, to_pictures(image))
+            else:
+                crops += map(np.asarray, to_pictures(self.model.generate(code, u_t)))
+        return crops
+
+    def _finish(self, plan: _Plan, crops: Sequence[np.ndarray]) -> Edited:
+        """The photograph with its edited crops put back, or the crop alone; and the record."""
+        pixels = plan.photo.pixels
+        for source, crop in zip(plan.sources, crops, strict=True):
+            assert source.face is not None
+            pixels = crop if plan.crop else put_back(pixels, crop, source.face, original=source.crop)
+        photo = replace(plan.photo, pixels=pixels, alpha=None if plan.crop else plan.photo.alpha)
+        edits = (_record(s, s.number, t) for s, t in zip(plan.sources, plan.targets, strict=True))
+        return Edited(photo, Provenance(self.name, tuple(edits)), plan.left_out)
+
+    def _image(self, pixels: np.ndarray) -> Tensor:
+        """A crop as (1, 3, S, S) in [-1, 1]."""
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].to(self.device).float() / 127.5 - 1
+
+
+class _Source(NamedTuple):
+    """A face before its edit.
+
+    Attributes:
+        crop: uint8 (S, S, 3), aligned.
+        action_units: its own 17 intensities, 0..5.
+        code: what E keeps of it; without the image, which `crop` holds in a quarter of the memory.
+        face: where it is in its photograph; None for a crop that was given as one.
+        number: of `--face`.
+    """
+
+    crop: np.ndarray
+    action_units: list[float]
+    code: Code
+    face: Face | None
+    number: int = 0
+
+
+class _Plan(NamedTuple):
+    """What is to be done to a photograph: to each of its chosen faces, 17 target intensities."""
+
+    photo: Photograph
+    crop: bool
+    sources: list[_Source]
+    targets: list[list[float]]
+    left_out: int
+
+
+class _Recent(Generic[Value]):
+    """The last few results of a slow function by key. Two threads that ask for a new one at once both work it out."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._lock = size, Lock()
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
+        return value
 
 
 def shipped_models() -> dict[str, EGGAN]:
@@ -103,31 +469,85 @@ def whole_expression(targets: Mapping[int, float]) -> dict[int, float]:
     return {number: targets.get(number, 0.0) for number in NUMBERS}
 
 
-def open_photo(path: Path) -> Image.Image:
-    """Open a picture file upright and in RGB.
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is a GPU where there is one, else the CPU.
 
     Raises:
-        EgganError: no such file, or no picture.
+        EgganError: there is none of that name here.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
     """
-    if not path.is_file():
-        raise EgganError(f"There is no file {path}.")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except Image.DecompressionBombError:
-        raise EgganError(f"{path} has too many pixels to open safely; make it smaller first.") from None
-    except (OSError, SyntaxError, ValueError):
-        raise EgganError(f"{path} is not a picture that can be read; give a PNG, JPEG or WebP file.") from None
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):  # torch without CUDA asserts
+        raise EgganError(
+            f'There is no device "{name}" here: give auto, cpu, or cuda where torch finds a GPU.'
+        ) from None
 
 
-def _to_tensor(photo: Image.Image | np.ndarray) -> Tensor:
-    """A square picture as (1, 3, H, H) in [-1, 1]."""
-    pixels = np.asarray(photo.convert("RGB") if isinstance(photo, Image.Image) else photo)
+def _target(own: Sequence[float], targets: Targets, only: bool, relative: bool) -> list[float]:
+    """The 17 intensities that a request means for a face."""
+    if isinstance(targets, Mapping):
+        return target_vector(own, targets, only=only, relative=relative)
+    if relative:
+        raise EgganError(f"relative {ALONE}.")
+    if isinstance(targets, str):
+        return target_vector(own, whole_expression(emotion_target(targets)))
+    if len(targets) != len(NUMBERS):
+        raise EgganError(f"An expression has {len(NUMBERS)} Action Units, not {len(targets)}: {', '.join(COLUMNS)}.")
+    return target_vector(own, dict(zip(NUMBERS, targets, strict=True)))
+
+
+def _record(source: _Source, number: int | None, target: Sequence[float]) -> FaceEdit:
+    before, after = (
+        dict(zip(COLUMNS, (round(float(value), 3) for value in vector), strict=True))
+        for vector in (source.action_units, target)
+    )
+    return FaceEdit(number, before, after)
+
+
+def _stack(codes: Sequence[Code]) -> Code:
+    """Codes of single faces as one of them all."""
+    latents = [code.latent for code in codes if code.latent is not None]
+    features = [torch.cat(level) for level in zip(*(code.features for code in codes), strict=True)]
+    return Code(
+        torch.cat(latents) if latents else None, features, codes[0].source, torch.cat([code.u_i for code in codes])
+    )
+
+
+def _photograph(photo: Photo, name: str = "the picture") -> Photograph:
+    """Whatever was given, as a photograph."""
+    if isinstance(photo, Photograph):
+        return photo
+    if isinstance(photo, (str, Path)):
+        return open_photograph(photo)
+    return to_photograph(photo if isinstance(photo, Image.Image) else Image.fromarray(_colours(photo)), name)
+
+
+def _same_kind(given: Photo, edited: Edited) -> Image.Image | np.ndarray:
+    return edited.photograph.pixels if isinstance(given, np.ndarray) else edited.picture()
+
+
+def _colours(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise EgganError(f"A picture as an array must be uint8 (H, W, 3), not {pixels.dtype} {pixels.shape}.")
+    return np.ascontiguousarray(pixels)
+
+
+def _square(crop: Image.Image | np.ndarray) -> np.ndarray:
+    """An aligned crop's pixels."""
+    pixels = _colours(np.asarray(crop.convert("RGB") if isinstance(crop, Image.Image) else crop))
     height, width = pixels.shape[:2]
     if height != width:
-        raise EgganError(f"The picture is {width}×{height} pixels: give a square crop around one face.")
+        raise EgganError(f"The crop is {width}×{height} pixels: give a square one around one face.")
     if height < 16:
-        raise EgganError(f"The picture is {width}×{height} pixels: give a face of at least 16×16.")
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
+        raise EgganError(f"The crop is {width}×{height} pixels: give a face of at least 16×16.")
+    return pixels
+
+
+def _digest(pixels: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    """What tells one picture from another."""
+    return pixels.shape, hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()

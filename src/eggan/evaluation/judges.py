@@ -207,7 +207,7 @@ class DlibJudge:
         """
         models = find_spec("face_recognition_models")  # found, not imported: it imports pkg_resources, which is gone
         if find_spec("dlib") is None or models is None or not models.submodule_search_locations:
-            raise EgganError('The judge dlib is not installed: pip install "eggan[verify]".')
+            raise EgganError("The judge dlib is not installed: pip install dlib-bin face_recognition_models.")
         weights = Path(models.submodule_search_locations[0], "models", "dlib_face_recognition_resnet_model_v1.dat")
         if not weights.is_file():
             raise EgganError(f"{weights} is missing: install face_recognition_models anew.")

@@ -1,0 +1,178 @@
+"""Edit photographs of many files and folders into one folder, with a table of what was done: `edits.csv`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from eggan.action_units import COLUMNS
+from eggan.editor import Edited
+from eggan.errors import EgganError
+from eggan.faces import open_photograph
+from eggan.files import write_atomically
+from eggan.provenance import FORMATS, save_picture
+
+__all__ = ["TABLE", "Job", "edit_file", "edit_files", "find_jobs"]
+
+TABLE = "edits.csv"
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif", ".jp2", ".ppm", ".heic", ".heif")
+"""What counts as a photograph in a folder. HEIC cannot be read: its owner is told, instead of missing it."""
+HEADER = (
+    "file", "output", "face", "problem", *(f"source_{c}" for c in COLUMNS), *(f"target_{c}" for c in COLUMNS),
+)  # fmt: skip
+
+
+class Job(NamedTuple):
+    """A photograph and the file to which its edit goes."""
+
+    photo: Path
+    output: Path
+
+
+def find_jobs(photos: Sequence[Path], out: Path) -> list[Job]:
+    """Which photographs go where: a single one to `out` itself where that has an ending, else into the folder `out`.
+
+    Of a folder, the photographs in it and its sub-folders are taken, and keep their sub-folders; what lies in `out`
+    and hidden files are not. An edit keeps its photograph's ending where pictures can be written with it, else it
+    becomes PNG.
+
+    Raises:
+        EgganError: a folder has no photograph, `out` has an ending and is no place for several, two edits would go to
+            one file, an edit would replace its photograph, or has an ending with which no picture can be written.
+    """
+    into_folder = not out.suffix or out.is_dir()
+    for photo in photos:
+        if not into_folder and _is_folder(photo):
+            raise EgganError(f"{photo} is a folder, and {out} one picture: give -o a folder.")
+    if not into_folder and len(photos) > 1:
+        raise EgganError(f"{out} is one picture, and there are {len(photos)} photographs: give -o a folder.")
+    jobs = []
+    for photo in photos:
+        for path, place in _photographs(photo, out):
+            ending = place.suffix if place.suffix.lower() in FORMATS else ".png"
+            jobs.append(Job(path, out / place.with_suffix(ending) if into_folder else out))
+    _check(jobs)
+    return jobs
+
+
+def _photographs(photo: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    """A photograph, or those of a folder, each with its place below the folder `out`."""
+    if not _is_folder(photo):
+        yield photo, Path(photo.name)
+        return
+    places = [
+        path.relative_to(photo)
+        for path in sorted(photo.rglob("*"))
+        if path.suffix.lower() in ENDINGS and not path.is_dir()
+    ]
+    root, edited = photo.resolve(), out.resolve()
+    if root in edited.parents:
+        places = [place for place in places if edited not in (root / place).parents]
+    places = [place for place in places if not any(part.startswith(".") for part in place.parts)]
+    if not places:
+        raise EgganError(f"The folder {photo} has no photograph (a file that ends in {', '.join(ENDINGS)}).")
+    for place in places:
+        yield photo / place, place
+
+
+def _check(jobs: Sequence[Job]) -> None:
+    taken: dict[Path, Path] = {}
+    for photo, output in jobs:
+        if output.suffix.lower() not in FORMATS:
+            raise EgganError(f"{output} must end in one of {', '.join(FORMATS)}.")
+        if _is_same(output, photo):
+            raise EgganError(f"The edit would overwrite the photograph {photo}: give another -o.")
+        if output in taken:
+            raise EgganError(f"{taken[output]} and {photo} would both be written to {output}: rename one.")
+        taken[output] = photo
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # its name is too long; opening it will say so
+        return False
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there, or a link to nowhere
+        return False
+
+
+def edit_file(job: Job, edit: Callable[..., Edited], say: Callable[[str], object]) -> Edited:
+    """Open a photograph, edit it, write the edit.
+
+    Args:
+        job: what and where to.
+        edit: from a photograph to its edit.
+        say: is told, in a line each, what its owner may want to know.
+
+    Raises:
+        EgganError: it cannot be read, edited or written; the sentence names it.
+    """
+    photo = open_photograph(job.photo)
+    for note in photo.notes:
+        say(f"{job.photo}: {note}.")
+    edited = edit(photo)
+    if edited.left_out:
+        count = len(edited.provenance.edits) + edited.left_out
+        say(f"{job.photo}: {edited.left_out} of {count} faces left out, turned aside or hidden too far.")
+    save_picture(edited.picture(), job.output, edited.provenance)
+    return edited
+
+
+def edit_files(
+    jobs: Sequence[Job],
+    edit: Callable[..., Edited],
+    table: Path,
+    done: Callable[[Path], object],
+    say: Callable[[str], object],
+) -> int:
+    """Edit each photograph; one that fails is a row with its problem, and the others go on.
+
+    Args:
+        jobs: what and where to.
+        edit: from a photograph to its edit.
+        table: the CSV to write, one row a face or a photograph that failed; also when the work is interrupted.
+        done: is told each file that was written.
+        say: is told, in a line each, what failed and what its owner may want to know.
+
+    Returns:
+        How many photographs failed.
+
+    Raises:
+        EgganError: the table cannot be written.
+    """
+    rows: list[list[object]] = []
+    failed = 0
+    try:
+        for job in jobs:
+            try:
+                edited = edit_file(job, edit, say)
+            except EgganError as error:
+                say(str(error))
+                rows.append([job.photo, "", "", error, *[""] * (2 * len(COLUMNS))])
+                failed += 1
+                continue
+            for face in edited.provenance.edits:
+                rows.append([job.photo, job.output, face.face, "", *face.source.values(), *face.target.values()])
+            done(job.output)
+    finally:
+        _write_table(table, rows)
+    return failed
+
+
+def _write_table(table: Path, rows: Sequence[Sequence[object]]) -> None:
+    try:
+        write_atomically(table, lambda beside: _write_rows(beside, rows))
+    except OSError as error:
+        raise EgganError(f"{table} cannot be written ({error.strerror or error}).") from None
+
+
+def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        csv.writer(file).writerows([HEADER, *rows])
