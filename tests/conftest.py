@@ -1,8 +1,10 @@
-"""Fixtures of all tests: seeds, and tiny faces files."""
+"""Fixtures of all tests: seeds, tiny faces files, and a program that stands in for OpenFace."""
 
 from __future__ import annotations
 
 import io
+import stat
+import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -64,6 +66,47 @@ def make_faces_file(tmp_path: Path) -> Callable[..., Path]:
         table = {k: v if isinstance(v, pa.Array) else pa.array(v, TYPES.get(k)) for k, v in kept.items()}
         pq.write_table(pa.table(table), tmp_path / name)
         return tmp_path / name
+
+    return make
+
+
+OPENFACE = """#!{python}
+import sys
+from pathlib import Path
+from PIL import Image
+assert sys.argv[1] == "-aus" and "-2Dfp" in sys.argv, sys.argv
+arguments = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+columns = {columns}
+landmarks = [f"{{axis}}_{{k}}" for axis in "xy" for k in range(68)]
+for path in sorted(Path(arguments["-fdir"]).iterdir()):
+    picture = Image.open(path)
+    grey = sum(picture.resize((1, 1)).getpixel((0, 0))) / 3 / 51
+    if grey < 0.5:
+        continue  # no face, no file
+    where = [f"{{side * (0.3 + 0.4 * k / 67):.1f}}" for side in picture.size for k in range(68)]
+    lines = [", ".join(["face", "confidence", *landmarks, *columns, "AU01_c"])]
+    lines.append(", ".join(["0", "0.35", *["1.0"] * 136, *["4.99"] * len(columns), "1"]))
+    values = [f"{{grey / (k + 1):.2f}}" for k in range(len(columns))]
+    lines.append(", ".join(["1", "0.975", *where, *values, "0"]))
+    Path(arguments["-out_dir"], path.stem + ".csv").write_text("\\n".join(lines) + "\\n")
+with Path({log!r}).open("a") as file:
+    file.write(f"{{picture.width}} {{len(list(Path(arguments['-fdir']).iterdir()))}}\\n")
+"""
+
+
+@pytest.fixture
+def make_openface(tmp_path: Path) -> Callable[..., Path]:
+    """Writer of a program that stands in for FaceLandmarkImg: intensity of AU k is brightness (0..5) / (k + 1).
+
+    It finds two faces in each picture, the true one in the middle with the higher confidence, and none in a dark one.
+    Each run leaves a line in `log`: the width of the last picture, and how many there were.
+    """
+
+    def make(text: str = OPENFACE, columns: tuple[str, ...] = COLUMNS) -> Path:
+        path = tmp_path / "FaceLandmarkImg"
+        path.write_text(text.format(python=sys.executable, columns=list(columns), log=str(tmp_path / "log")))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return path
 
     return make
 
