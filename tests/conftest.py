@@ -25,6 +25,18 @@ TYPES = {"image": pa.binary(), "identity": pa.string(), "session": pa.int8(), "e
 }
 
 
+VAL = Path(__file__).parent.parent / "data" / "facsynth" / "val.parquet"
+
+
+@pytest.fixture(scope="session")
+def rendered() -> dict[tuple[str, str], Image.Image]:
+    """Faces that a detector finds: facsynth's validation people by (identity, emotion), 128×128."""
+    table = pq.read_table(VAL, columns=["identity", "emotion", "image"])
+    keys = zip(*(table.column(name).to_pylist() for name in table.column_names[:2]), strict=True)
+    first = {key: row for row, key in reversed(list(enumerate(keys)))}
+    return {key: Image.open(io.BytesIO(table.column("image")[row].as_py())) for key, row in sorted(first.items())}
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     """The same initial weights in every run and in every order of the tests."""

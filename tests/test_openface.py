@@ -84,7 +84,7 @@ def test_a_header_alone_is_a_picture_without_a_face(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         (b"", r"lacks the columns confidence, AU01_r"),
-        (b"\x89PNG\r\n\x1a\n\x00\xff", "cannot be read as CSV"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", r"lacks the columns confidence, AU01_r"),
         (", ".join([*PICTURE, *COLUMNS[:-1]]).encode(), "lacks the column AU45_r: give a CSV of FaceLandmarkImg"),
         (", ".join([*PICTURE, *COLUMNS, *["\n0", "0.9", *["much"] * 17]]).encode(), 'column AU01_r: "much" is not'),
         (b", ".join([b"face", b"confidence", *(c.encode() for c in COLUMNS)]) + b"\n0, 0.9, 1.2", "has 3 cells"),
@@ -104,6 +104,9 @@ def test_a_folder_of_tables_is_read_by_the_names_of_the_pictures(tmp_path: Path)
         write(tmp_path / f"{name}.csv", PICTURE, ["0", "0.9", *TWOS])
     (tmp_path / "a_of_details.txt").write_text("Input: a.jpg")
     assert list(read_tables(tmp_path)) == ["a", "b"]
+    (tmp_path / "c.csv").write_text(f"file, face, confidence, {', '.join(COLUMNS)}\na, 0, 0.9, {', '.join(TWOS)}\n")
+    with pytest.raises(EgganError, match=r"c\.csv: a is in another table"):
+        read_tables(tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(EgganError, match="empty holds no CSV"):

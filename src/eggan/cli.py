@@ -66,6 +66,68 @@ def edit(
 
 
 @app.command()
+def annotate(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Table to write, .csv.")],
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Photographs, and folders with their sub-folders.", metavar="PHOTO-OR-FOLDER..."),
+    ] = None,
+    annotator: Annotated[
+        Literal["builtin", "openface"],
+        typer.Option("--with", help="Who reads them; OPENFACE_BIN says where OpenFace is."),
+    ] = "builtin",
+    face: Annotated[str, typer.Option(help="largest, all, or a number, 0 for the largest.")] = "largest",
+    tables: Annotated[
+        Path | None,
+        typer.Option("--from", help="CSV of OpenFace made elsewhere, or a folder of them, and no photographs."),
+    ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="CSV file,identity,emotion: subtract the person's neutral, AU by AU and not below 0."),
+    ] = None,
+) -> None:
+    """Read the 17 Action Unit intensities of photographs into a table.
+
+    One row a face, in OpenFace's column names. What cannot be read is a row with its reason in the last column.
+
+    Try:
+
+        eggan annotate photos/ -o aus.csv
+
+        eggan annotate photos/ -o aus.csv --with openface --people people.csv
+
+        eggan annotate --from openface_output/ -o aus.csv
+    """
+    from eggan.annotate import annotate as read
+    from eggan.annotate import import_tables, less_neutral, list_photographs, write_rows
+    from eggan.data.by_file import ByFile
+    from eggan.data.folder import read_people
+    from eggan.data.openface import OpenFace
+    from eggan.estimator import ActionUnitEstimator
+
+    if bool(photos) == (tables is not None):
+        raise EgganError("Give either photographs or, by --from, OpenFace's CSVs.")
+    if out.suffix.lower() != ".csv" or out in (tables, people):
+        raise EgganError(f"The table {out} must end in .csv, and be none of the tables that are read.")
+    persons = read_people(people) if people is not None else None
+    if tables is not None:
+        rows = import_tables(tables)
+    else:
+        reader = OpenFace() if annotator == "openface" else ActionUnitEstimator.from_pretrained()
+        rows = read(list_photographs(photos or []), reader, face)
+    if persons is not None:
+        rows = less_neutral(rows, ByFile(persons))
+    write_rows(rows, out)
+    reasons = [row.reading.reason for row in rows if row.reading.reason]
+    if len(reasons) == len(rows):
+        raise EgganError(f"No face was read; {out} says why, first: {(reasons or ['the tables are empty'])[0]}")
+    files = len({row.file for row in rows})
+    typer.echo(
+        f"{out}: {len(rows) - len(reasons)} faces read in {files} files, {len(reasons)} rows with a reason instead."
+    )
+
+
+@app.command()
 def train(
     preset: Annotated[str, typer.Option(help="small, small-paper or paper.")] = "small",
     data: Annotated[Path | None, typer.Option(help="Faces file to learn from.")] = None,

@@ -137,14 +137,21 @@ def read_tables(path: Path) -> dict[str, list[Reading]]:
     """The readings of a table or of all `*.csv` in a folder, by the names of their pictures or videos.
 
     Raises:
-        EgganError: there is none, or one is not as `read_table` wants it.
+        EgganError: there is none, one is not as `read_table` wants it, or two are about the same picture.
     """
     if not path.is_dir():
         return read_table(path)
     tables = sorted(path.glob("*.csv"))
     if not tables:
         raise EgganError(f"{path} holds no CSV: give the folder that OpenFace wrote to.")
-    return {name: readings for table in tables for name, readings in read_table(table).items()}
+    found: dict[str, list[Reading]] = {}
+    for table in tables:
+        readings = read_table(table)
+        twice = sorted(found.keys() & readings.keys())
+        if twice:
+            raise EgganError(f"{table}: {twice[0]} is in another table of that folder too; take one of them away.")
+        found |= readings
+    return found
 
 
 def read_table(path: Path) -> dict[str, list[Reading]]:
@@ -179,11 +186,11 @@ def read_table(path: Path) -> dict[str, list[Reading]]:
 
 def _lines(path: Path) -> list[list[str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             return [[cell.strip() for cell in row] for row in csv.reader(file) if row]
     except FileNotFoundError:
         raise EgganError(f"There is no file {path}: give a CSV that OpenFace wrote, or a folder of them.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise EgganError(f"{path} cannot be read as CSV ({error}).") from None
 
 
