@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from eggan.action_units import COLUMNS, EMOTIONS, NUMBERS
+from eggan.cli import main
 
 EXPRESSIONS = ("neutral", "happy", "surprised", "angry")
 TYPES = {"image": pa.binary(), "identity": pa.string(), "session": pa.int8(), "emotion": pa.string()} | {
@@ -47,6 +48,21 @@ def _seed() -> None:
 def generator() -> torch.Generator:
     """A seeded source of randomness."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def eggan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`eggan ARGUMENTS` in this process: exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["eggan", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+            sys.exit(0)
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture

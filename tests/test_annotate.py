@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eggan import cli
 from eggan.action_units import COLUMNS
 from eggan.annotate import Row, annotate, less_neutral, list_photographs, write_rows
 from eggan.data.by_file import ByFile
@@ -20,21 +18,6 @@ from eggan.data.openface import OpenFace, Reading, read_table
 from eggan.errors import EgganError
 
 Rendered = dict[tuple[str, str], Image.Image]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Exit code, standard output and standard error of `eggan ARGUMENTS`, in this process."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["eggan", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-            sys.exit(0)
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
@@ -63,10 +46,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_folder_becomes_a_row_a_face_and_a_reason_where_there_is_none(
-    photos: Path, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+    photos: Path, tmp_path: Path, eggan: Callable[..., tuple[int, str, str]]
 ) -> None:
     out = tmp_path / "new" / "aus.csv"
-    code, said, _ = run("annotate", photos, "-o", out)
+    code, said, _ = eggan("annotate", photos, "-o", out)
     rows = {Path(row["file"]).name: row for row in rows_of(out)}
     assert list(rows) == ["a.png", "broken.jpg", "dark.png", "b.jpg", "c.jpg"]
     assert (code, said) == (0, f"{out}: 3 faces read in 5 files, 2 rows with a reason instead.\n")
@@ -81,34 +64,36 @@ def test_a_folder_becomes_a_row_a_face_and_a_reason_where_there_is_none(
     assert [column for column in rows["a.png"] if column.startswith("AU")] == list(COLUMNS)
 
 
-def test_all_faces_or_one_by_its_number(photos: Path, tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+def test_all_faces_or_one_by_its_number(
+    photos: Path, tmp_path: Path, eggan: Callable[..., tuple[int, str, str]]
+) -> None:
     out = tmp_path / "aus.csv"
-    assert run("annotate", photos / "sub" / "c.jpg", "-o", out, "--face", "all")[0] == 0
+    assert eggan("annotate", photos / "sub" / "c.jpg", "-o", out, "--face", "all")[0] == 0
     large, small = rows_of(out)
     assert (large["face"], small["face"]) == ("0", "1")
     assert float(large["left"]) > float(small["left"])
-    assert run("annotate", photos / "sub" / "c.jpg", "-o", out, "--face", "1")[0] == 0
+    assert eggan("annotate", photos / "sub" / "c.jpg", "-o", out, "--face", "1")[0] == 0
     assert rows_of(out) == [small]
-    code, _, err = run("annotate", photos / "sub" / "c.jpg", "-o", out, "--face", "both")
+    code, _, err = eggan("annotate", photos / "sub" / "c.jpg", "-o", out, "--face", "both")
     assert (code, err) == (1, 'eggan: --face is largest, all or a number from 0, not "both".\n')
 
 
 def test_nothing_read_is_an_exit_code_and_a_table_that_says_why(
-    photos: Path, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+    photos: Path, tmp_path: Path, eggan: Callable[..., tuple[int, str, str]]
 ) -> None:
     out = tmp_path / "aus.csv"
-    code, said, err = run("annotate", photos / "dark.png", photos / "nowhere.png", "-o", out)
+    code, said, err = eggan("annotate", photos / "dark.png", photos / "nowhere.png", "-o", out)
     assert (code, said) == (1, "")
     assert "No face was read" in err
     assert [row["reason"][:9] for row in rows_of(out)] == ["No face w", "There is "]
 
 
 def test_the_table_is_read_again_as_it_was_written(
-    photos: Path, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+    photos: Path, tmp_path: Path, eggan: Callable[..., tuple[int, str, str]]
 ) -> None:
     out, again = tmp_path / "aus.csv", tmp_path / "again.csv"
-    run("annotate", photos, "-o", out)
-    assert run("annotate", "--from", out, "-o", again)[0] == 0
+    eggan("annotate", photos, "-o", out)
+    assert eggan("annotate", "--from", out, "-o", again)[0] == 0
     assert again.read_text() == out.read_text()
 
 
@@ -129,13 +114,13 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(
     sentence: str,
     photos: Path,
     monkeypatch: pytest.MonkeyPatch,
-    run: Callable[..., tuple[int, str, str]],
+    eggan: Callable[..., tuple[int, str, str]],
 ) -> None:
     monkeypatch.chdir(photos.parent)
     monkeypatch.delenv("OPENFACE_BIN", raising=False)
     (photos / "sub" / ".trash" / "empty").mkdir()
     before = {path: path.read_bytes() for path in photos.parent.rglob("*") if path.is_file()}
-    code, out, err = run("annotate", *arguments)
+    code, out, err = eggan("annotate", *arguments)
     assert (code, out) == (1, "")
     assert err.startswith("eggan: ")
     assert sentence in err

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from eggan.action_units import parse_action_unit, parse_emotion
 from eggan.errors import EgganError
 
+if TYPE_CHECKING:
+    from eggan.data.sources import Listing
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
+prepare_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app.add_typer(prepare_app, name="prepare", help="Make faces files of a dataset's pictures, to train and evaluate on.")
 ModelOption = Annotated[str, typer.Option("--model", help="A shipped name, or a folder with weights.")]
 
 
@@ -127,6 +133,88 @@ def annotate(
     )
 
 
+PreparedOption = Annotated[
+    Path,
+    typer.Option("-o", "--out", help="Faces file, .parquet; or a folder for train, val and test, with people apart."),
+]
+TablesOption = Annotated[
+    Path | None,
+    typer.Option("--aus", help="AUs read before: a CSV of OpenFace or eggan annotate, or a folder of them."),
+]
+AnnotatorOption = Annotated[
+    Literal["builtin", "openface"], typer.Option("--with", help="Who reads the AUs where there is no --aus.")
+]
+SizeOption = Annotated[int, typer.Option(min=32, max=1024, help="Side of the crops in pixels.")]
+
+
+@prepare_app.command("rafd")
+def prepare_rafd(
+    source: Annotated[Path, typer.Argument(help="Folder with RaFD's pictures, as they are.", metavar="SRC")],
+    out: PreparedOption,
+    aus: TablesOption = None,
+    annotator: AnnotatorOption = "builtin",
+    size: SizeOption = 128,
+    camera: Annotated[list[str] | None, typer.Option(help="090 (in front) if not given. Repeatable.")] = None,
+    gaze: Annotated[list[str] | None, typer.Option(help="frontal, left and right if not given. Repeatable.")] = None,
+) -> None:
+    """The Radboud Faces Database: Rafd090_01_Caucasian_female_angry_frontal.jpg and so on.
+
+    Try:
+
+        eggan prepare rafd RafD/ -o data/rafd --with openface
+    """
+    from eggan.data.rafd import CAMERAS, GAZES, list_rafd
+
+    cameras, gazes = camera or ["090"], gaze or list(GAZES)
+    for given, known in ((cameras, CAMERAS), (gazes, GAZES)):
+        if not set(given) <= set(known):
+            raise EgganError(f"{', '.join(given)}: choose among {', '.join(known)}.")
+    _prepare(list_rafd(_folder(source), cameras, gazes), source, out, aus, annotator, size)
+
+
+@prepare_app.command("mmi")
+def prepare_mmi(
+    source: Annotated[Path, typer.Argument(help="Folder with MMI's sessions, as they are.", metavar="SRC")],
+    out: PreparedOption,
+    aus: TablesOption = None,
+    annotator: AnnotatorOption = "builtin",
+    size: SizeOption = 128,
+    step: Annotated[int, typer.Option(min=1, help="Take every so many frames of the apex.")] = 5,
+) -> None:
+    """The MMI Facial Expression Database: the first frame of each video and those of its apex.
+
+    Try:
+
+        eggan prepare mmi MMI/Sessions -o data/mmi --step 3
+    """
+    from eggan.data.mmi import list_mmi
+
+    _prepare(list_mmi(_folder(source), step), source, out, aus, annotator, size)
+
+
+@prepare_app.command("folder")
+def prepare_folder(
+    source: Annotated[
+        Path, typer.Argument(help="Folder with a sub-folder a person, or a CSV file,identity,emotion.", metavar="SRC")
+    ],
+    out: PreparedOption,
+    aus: TablesOption = None,
+    annotator: AnnotatorOption = "builtin",
+    size: SizeOption = 128,
+) -> None:
+    """Your own photographs.
+
+    Try:
+
+        eggan prepare folder people/ -o faces.parquet
+
+        eggan prepare folder people.csv -o data/mine --aus aus.csv
+    """
+    from eggan.data.folder import list_folder
+
+    _prepare(list_folder(source), source if source.is_dir() else source.parent, out, aus, annotator, size)
+
+
 @app.command()
 def train(
     preset: Annotated[str, typer.Option(help="small, small-paper or paper.")] = "small",
@@ -221,6 +309,35 @@ def _outputs(photos: list[Path], out: Path) -> list[Path]:
         if output.resolve() == photo.resolve():
             raise EgganError(f"The edit would overwrite the photo {photo}: give another -o.")
     return outputs
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise EgganError(f"There is no folder {path}.")
+    return path
+
+
+def _prepare(listing: Listing, root: Path, out: Path, aus: Path | None, annotator: str, size: int) -> None:
+    """The part that all importers share: who reads the AUs, and the work itself."""
+    from hashlib import sha256
+
+    from eggan.data.by_file import ByFile
+    from eggan.data.openface import OpenFace, read_tables
+    from eggan.estimator import ActionUnitEstimator
+    from eggan.prepare import Reader, prepare
+
+    reader: Reader
+    settings = annotator
+    if aus is not None:
+        if annotator != "builtin":
+            raise EgganError("Give either --aus, AUs that were read before, or --with openface.")
+        readings = read_tables(aus)
+        reader, settings = ByFile(readings), sha256(repr(readings).encode(errors="surrogateescape")).hexdigest()
+    elif annotator == "openface":
+        reader = OpenFace()
+    else:
+        reader, settings = ActionUnitEstimator.from_pretrained(), f"builtin {version('eggan')}"
+    typer.echo(prepare(listing, root, out, reader, settings, size))
 
 
 def main() -> None:

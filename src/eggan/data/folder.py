@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import NamedTuple
 
+from eggan.action_units import EMOTIONS
+from eggan.data.by_file import pictures_in
+from eggan.data.sources import Listing, Skipped, Source
 from eggan.errors import EgganError
 
-__all__ = ["Person", "read_people"]
+__all__ = ["Person", "list_folder", "read_people"]
 
 PEOPLE = ("file", "identity", "emotion")
 
@@ -18,13 +22,38 @@ class Person(NamedTuple):
 
     identity: str
     emotion: str
+    session: int = 0
+
+
+def list_folder(source: Path) -> Listing:
+    """The pictures of a folder with one sub-folder a person, or those that a CSV names.
+
+    In a folder the emotion is the first word of a picture's name that is one (`ann/happy_2.jpg`), else `unknown`. A
+    CSV names files as seen from where it lies; its column `session` may be missing.
+
+    Raises:
+        EgganError: as `read_people`.
+    """
+    if not source.is_dir():
+        people = read_people(source)
+        return Listing([Source(source.parent / f, p.identity, p.session, p.emotion) for f, p in people.items()], [])
+    sources, skipped = [], []
+    for path in pictures_in(source):
+        identity, *rest = path.relative_to(source).parts
+        if not rest:
+            skipped.append(Skipped(path, "it lies in no person's sub-folder"))
+            continue
+        words = [word for word in re.split(r"[^a-z]+", path.stem.lower()) if word in EMOTIONS]
+        sources.append(Source(path, identity, 0, words[0] if words else "unknown"))
+    return Listing(sources, skipped)
 
 
 def read_people(path: Path) -> dict[str, Person]:
-    """Read a CSV `file,identity,emotion`.
+    """Read a CSV `file,identity,emotion`, with or without `session`.
 
     Raises:
-        EgganError: no such file, no CSV, a column is missing, a cell is empty, or a file is named twice.
+        EgganError: no such file, no CSV, a column is missing, a cell is empty, a session is no whole number, or a
+            file is named twice.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -45,5 +74,8 @@ def read_people(path: Path) -> dict[str, Person]:
             raise EgganError(f"{path}, line {number}, column {empty[0]}: is empty; each line needs all three.")
         if cells["file"] in people:
             raise EgganError(f"{path}, line {number}: {cells['file']} is named a second time.")
-        people[cells["file"]] = Person(cells["identity"], cells["emotion"])
+        session = cells.get("session", "0")
+        if not (session.isdecimal() and int(session) < 2**15):
+            raise EgganError(f'{path}, line {number}, column session: "{session}" is no whole number; write 0.')
+        people[cells["file"]] = Person(cells["identity"], cells["emotion"], int(session))
     return people

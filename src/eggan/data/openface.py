@@ -29,12 +29,25 @@ from PIL import Image
 from eggan.action_units import COLUMNS, MAX_INTENSITY
 from eggan.errors import EgganError
 
-__all__ = ["BOX", "MIN_CONFIDENCE", "OpenFace", "Reading", "most_confident", "read_table", "read_tables"]
+__all__ = [
+    "BOX",
+    "MIN_CONFIDENCE",
+    "NoTablesError",
+    "OpenFace",
+    "Reading",
+    "most_confident",
+    "read_table",
+    "read_tables",
+]
 
 MIN_CONFIDENCE = 0.75
 """Of OpenFace's own confidence in its landmarks (0..1): below it a face does not count."""
 BOX = ("left", "top", "right", "bottom")
 LANDMARKS = [[f"{axis}_{k}" for k in range(68)] for axis in "xy"]
+
+
+class NoTablesError(EgganError):
+    """OpenFace ended well and wrote no table at all: it found no face, or it is another program."""
 
 
 class Reading(NamedTuple):
@@ -94,7 +107,8 @@ class OpenFace:
             The readings of each picture, in OpenFace's order; an empty list where it finds no face.
 
         Raises:
-            EgganError: the program fails or writes nothing at all, or a table is not as `read_table` wants it.
+            NoTablesError: there is not a single table, though there are pictures.
+            EgganError: the program fails, or a table is not as `read_table` wants it.
         """
         with tempfile.TemporaryDirectory(prefix="eggan-openface-") as folder:
             source, out = Path(folder, "in"), Path(folder, "out")
@@ -107,7 +121,7 @@ class OpenFace:
                 return []
             self._run(source, out)
             if not any(out.glob("*.csv")):
-                raise EgganError(
+                raise NoTablesError(
                     f"{self.executable} ended well but wrote no CSV for {count} picture{'s'[: count > 1]}: either none "
                     "shows a face, or OPENFACE_BIN is not FaceLandmarkImg of OpenFace 2."
                 )
