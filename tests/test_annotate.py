@@ -52,7 +52,7 @@ def test_a_folder_becomes_a_row_a_face_and_a_reason_where_there_is_none(
     code, said, _ = eggan("annotate", photos, "-o", out)
     rows = {Path(row["file"]).name: row for row in rows_of(out)}
     assert list(rows) == ["a.png", "broken.jpg", "dark.png", "b.jpg", "c.jpg"]
-    assert (code, said) == (0, f"{out}: 3 faces read in 5 files, 2 rows with a reason instead.\n")
+    assert (code, said) == (0, f"{out}: 3 faces read in 5 files; rows with a reason instead: 2\n")
     assert "cut off or damaged" in rows["broken.jpg"]["reason"]
     assert "No face was found" in rows["dark.png"]["reason"]
     assert rows["dark.png"]["AU12_r"] == ""
@@ -149,6 +149,8 @@ def test_openface_reads_whole_photographs_and_keeps_their_order(
     assert (tmp_path / "log").read_text().split() == ["700", "4"]  # one run, without the broken one
     both = annotate([photos / "a.png"], OpenFace(make_openface()), "all")
     assert [(row.reading.face, bool(row.reading.reason)) for row in both] == [(0, False), (1, True)]
+    (third,) = annotate([photos / "a.png"], OpenFace(make_openface()), "2")
+    assert third.reading.reason == f"{photos / 'a.png'} has no face 2: OpenFace found 2, counted from 0."
 
 
 def test_an_openface_that_fails_is_a_reason_in_every_row(photos: Path, make_openface: Callable[..., Path]) -> None:

@@ -310,6 +310,15 @@ def test_mmi_becomes_a_faces_file_with_aus_by_frame(mmi: Path, tmp_path: Path, e
     assert listed["103/S002-014.avi:1"] == "it is not in the table of AUs"
 
 
+def test_of_two_views_side_by_side_the_one_from_the_front_is_taken() -> None:
+    points = ((40.0, 40.0), (50.0, 40.0), (70.0, 40.0), (80.0, 40.0))
+    front = Face((20, 10, 110, 100), 1.0, (*points, (60.0, 60.0)))
+    profile = Face((200, 0, 320, 120), 2.0, (*points, (90.0, 60.0)))
+    assert module._largest([profile, front], "a.avi") == front
+    with pytest.raises(EgganError, match=r"The face in a\.avi is turned aside"):
+        module._largest([profile], "a.avi")
+
+
 # --- Own folders -----------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,8 +68,9 @@ def annotate(photographs: Sequence[Path], reader: ActionUnitEstimator | OpenFace
         readings = [_by_estimator(reader, path, which) for path in track(photographs, "annotating")]
     else:
         starts = range(0, len(photographs), PICTURES_A_RUN)
-        chunks = [photographs[start : start + PICTURES_A_RUN] for start in starts]
-        readings = [found for chunk in track(chunks, "annotating") for found in _by_openface(reader, chunk, which)]
+        chunks = (photographs[start : start + PICTURES_A_RUN] for start in starts)
+        by_chunk = chain.from_iterable(_by_openface(reader, chunk, which) for chunk in chunks)
+        readings = list(track(by_chunk, "annotating", len(photographs)))
     pairs = zip(photographs, readings, strict=True)
     return [Row(str(path), reading) for path, found in pairs for reading in found]
 
@@ -88,7 +90,7 @@ def read_crops(estimator: ActionUnitEstimator, crops: Sequence[np.ndarray]) -> l
 def less_neutral(rows: Sequence[Row], people: ByFile[Person]) -> list[Row]:
     """The rows less the mean of the same person's neutral faces, AU by AU and not below 0.
 
-    What still models read into a person's neutral face is no movement (OpenFace gives AU 1 up to 1.4). A row whose
+    What is read into a person's neutral face is the face, not a movement (docs/datasets.md has figures). A row whose
     person, or whose neutral, is not known gets a reason instead of intensities that look like the others.
     """
     faces = Counter((row.file, row.reading.frame) for row in rows if not row.reading.reason)
@@ -178,7 +180,7 @@ def _chosen(readings: list[Reading], which: str, path: Path) -> list[Reading]:
     if which == "largest":
         return [next((reading for reading in numbered if not reading.reason), numbered[0])]
     if int(which) >= len(numbered):
-        return [Reading(reason=f"In {path} OpenFace found {len(numbered)} of the faces, counted from 0, not {which}.")]
+        return [Reading(reason=f"{path} has no face {which}: OpenFace found {len(numbered)}, counted from 0.")]
     return [numbered[int(which)]]
 
 

@@ -129,7 +129,7 @@ def annotate(
         raise EgganError(f"No face was read; {out} says why, first: {(reasons or ['the tables are empty'])[0]}")
     files = len({row.file for row in rows})
     typer.echo(
-        f"{out}: {len(rows) - len(reasons)} faces read in {files} files, {len(reasons)} rows with a reason instead."
+        f"{out}: {len(rows) - len(reasons)} faces read in {files} files; rows with a reason instead: {len(reasons)}"
     )
 
 

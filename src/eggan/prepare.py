@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,15 @@ def prepare(listing: Listing, root: Path, out: Path, reader: Reader, settings: s
     done, seen = output.done(set(keys))
     todo = [(source, key) for source, key in zip(listing.sources, keys, strict=True) if key not in done]
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    for chunk in track(chunks, f"preparing, {CHUNK} pictures each"):
-        output.add(list(_rows(chunk, root, reader, size, seen)))
+    found = chain.from_iterable(_rows(chunk, root, reader, size, seen) for chunk in chunks)
+    rows = []
+    for row in track(found, "preparing", len(todo)):
+        rows.append(row)
+        if len(rows) == CHUNK:
+            output.add(rows)
+            rows = []
+    if rows:
+        output.add(rows)
     skipped = [(_relative(path, root), frame, _printable(reason)) for path, reason, frame in listing.skipped]
     return output.finish(set(keys), skipped, job)
 
