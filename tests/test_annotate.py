@@ -106,6 +106,7 @@ def test_the_table_is_read_again_as_it_was_written(
         (["--from", "a.csv", "-o", "a.csv"], "be none of the tables that are read"),
         (["photos/sub/.trash/empty", "-o", "a.csv"], "empty holds no photograph."),
         (["photos", "-o", "a.csv", "--with", "openface"], "set OPENFACE_BIN to its path"),
+        (["photos", "-o", "photos/notes.txt/a.csv"], "a.csv cannot be written (File exists)"),
         (["photos", "-o", "a.csv", "--people", "people.csv"], "There is no file people.csv"),
     ],
 )

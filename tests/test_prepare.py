@@ -409,6 +409,7 @@ def test_an_openface_that_fails_stops_the_work_and_keeps_what_is_done(
         (["folder", "people", "-o", "faces.csv"], "must be a faces file, ending in .parquet, or a folder"),
         (["folder", "people", "-o", "empty.parquet"], "empty.parquet must be a faces file"),
         (["folder", "people", "-o", "notes"], "notes must be a faces file, ending in .parquet, or a folder"),
+        (["folder", "people", "-o", "notes/faces.parquet"], "cannot be written ("),
         (["folder", "people", "-o", "theirs.parquet"], "was not made by eggan prepare: give another -o"),
         (["folder", "people", "-o", "theirs"], "train.parquet is there and was not made by eggan prepare"),
         (

@@ -94,26 +94,13 @@ def less_neutral(rows: Sequence[Row], people: ByFile[Person]) -> list[Row]:
     person, or whose neutral, is not known gets a reason instead of intensities that look like the others.
     """
     faces = Counter((row.file, row.reading.frame) for row in rows if not row.reading.reason)
-    who: list[Person | None] = []
-    checked: list[Row] = []
-    for row in rows:
-        person, reason = None, row.reading.reason
-        if not reason:
-            try:
-                person = people.find(row.file)
-                reason = "" if person else "not in the table of people"
-            except EgganError as error:
-                reason = str(error)
-            if faces[row.file, row.reading.frame] > 1:
-                reason = "one of several faces, so it is not known which is whose"
-        who.append(person)
-        checked.append(row if not reason else _refused(row, reason))
+    whose = [_whose(row, people, faces[row.file, row.reading.frame]) for row in rows]
     neutral: dict[str, list[tuple[float, ...]]] = {}
-    for row, person in zip(checked, who, strict=True):
-        if person and person.emotion == "neutral" and row.reading.action_units is not None:
+    for row, person in zip(rows, whose, strict=True):
+        if isinstance(person, Person) and person.emotion == "neutral" and row.reading.action_units is not None:
             neutral.setdefault(person.identity, []).append(row.reading.action_units)
     means = {identity: np.mean(values, axis=0) for identity, values in neutral.items()}
-    return [_less(row, person, means) for row, person in zip(checked, who, strict=True)]
+    return [_less(row, person, means) for row, person in zip(rows, whose, strict=True)]
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
@@ -191,15 +178,24 @@ def _area(reading: Reading) -> float:
     return (right - left) * (bottom - top)
 
 
-def _refused(row: Row, reason: str) -> Row:
-    return row._replace(reading=row.reading._replace(action_units=None, reason=reason))
+def _whose(row: Row, people: ByFile[Person], faces: int) -> Person | str:
+    """The person on a row's face, or why that is not known; `faces` are read in its picture."""
+    if row.reading.reason:
+        return row.reading.reason
+    if faces > 1:
+        return "one of several faces, so it is not known which is whose"
+    try:
+        return people.find(row.file) or "not in the table of people"
+    except EgganError as error:
+        return str(error)
 
 
-def _less(row: Row, person: Person | None, neutral: dict[str, np.ndarray]) -> Row:
-    if row.reading.action_units is None or person is None:
-        return row
-    if person.identity not in neutral:
-        return _refused(row, f"no neutral face of {person.identity} was read")
+def _less(row: Row, person: Person | str, neutral: dict[str, np.ndarray]) -> Row:
+    """The row less its person's neutral, or with the reason why that cannot be."""
+    if isinstance(person, Person) and person.identity not in neutral:
+        person = f"no neutral face of {person.identity} was read"
+    if isinstance(person, str) or row.reading.action_units is None:
+        return row._replace(reading=row.reading._replace(action_units=None, reason=str(person)))
     values = np.maximum(np.subtract(row.reading.action_units, neutral[person.identity]), 0.0)
     return row._replace(reading=row.reading._replace(action_units=tuple(values.tolist())))
 

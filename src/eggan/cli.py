@@ -110,11 +110,13 @@ def annotate(
     from eggan.data.folder import read_people
     from eggan.data.openface import OpenFace
     from eggan.estimator import ActionUnitEstimator
+    from eggan.files import check_writable
 
     if bool(photos) == (tables is not None):
         raise EgganError("Give either photographs or, by --from, OpenFace's CSVs.")
     if out.suffix.lower() != ".csv" or out in (tables, people):
         raise EgganError(f"The table {out} must end in .csv, and be none of the tables that are read.")
+    check_writable(out)
     persons = read_people(people) if people is not None else None
     if tables is not None:
         rows = import_tables(tables)
