@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import Generic, TypeVar
 
@@ -62,10 +63,10 @@ def _shared_parts(one: PurePath, other: PurePath) -> int | None:
     bare = {_bare(one), _bare(other)}
     if len(bare) > 1 or (one.name != other.name and not bare & {one.name, other.name}):
         return None
-    folders = list(_from_the_end(one, other))
+    folders = list(zip(_folders(one), _folders(other), strict=False))
     return 1 + len(folders) if all(a == b for a, b in folders) else None
 
 
-def _from_the_end(one: PurePath, other: PurePath) -> Iterator[tuple[str, str]]:
-    """The folders of two paths side by side, the innermost first, as far as both have one."""
-    return zip(one.parts[-2::-1], other.parts[-2::-1], strict=False)
+def _folders(file: PurePath) -> Iterator[str]:
+    """The folders of a path, the innermost first, as far as their names are known."""
+    return takewhile(lambda part: part != "..", file.parts[-2::-1])
