@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from eggan.action_units import parse_action_unit, parse_emotion
 from eggan.errors import EgganError
 
-if TYPE_CHECKING:
-    from eggan.data.sources import Listing
-
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
-prepare_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
-app.add_typer(prepare_app, name="prepare", help="Make faces files of a dataset's pictures, to train and evaluate on.")
 ModelOption = Annotated[str, typer.Option("--model", help="A shipped name, or a folder with weights.")]
 
 
@@ -135,6 +129,8 @@ def annotate(
     )
 
 
+prepare_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app.add_typer(prepare_app, name="prepare", help="Make faces files of a dataset's pictures, to train and evaluate on.")
 PreparedOption = Annotated[
     Path,
     typer.Option("-o", "--out", help="Faces file, .parquet; or a folder for train, val and test, with people apart."),
@@ -166,12 +162,13 @@ def prepare_rafd(
         eggan prepare rafd RafD/ -o data/rafd --with openface
     """
     from eggan.data.rafd import CAMERAS, GAZES, list_rafd
+    from eggan.prepare import choose_reader, prepare
 
     cameras, gazes = camera or ["090"], gaze or list(GAZES)
     for given, known in ((cameras, CAMERAS), (gazes, GAZES)):
         if not set(given) <= set(known):
             raise EgganError(f"{', '.join(given)}: choose among {', '.join(known)}.")
-    _prepare(list_rafd(_folder(source), cameras, gazes), source, out, aus, annotator, size)
+    typer.echo(prepare(list_rafd(source, cameras, gazes), source, out, *choose_reader(annotator, aus), size))
 
 
 @prepare_app.command("mmi")
@@ -190,8 +187,9 @@ def prepare_mmi(
         eggan prepare mmi MMI/Sessions -o data/mmi --step 3
     """
     from eggan.data.mmi import list_mmi
+    from eggan.prepare import choose_reader, prepare
 
-    _prepare(list_mmi(_folder(source), step), source, out, aus, annotator, size)
+    typer.echo(prepare(list_mmi(source, step), source, out, *choose_reader(annotator, aus), size))
 
 
 @prepare_app.command("folder")
@@ -213,8 +211,10 @@ def prepare_folder(
         eggan prepare folder people.csv -o data/mine --aus aus.csv
     """
     from eggan.data.folder import list_folder
+    from eggan.prepare import choose_reader, prepare
 
-    _prepare(list_folder(source), source if source.is_dir() else source.parent, out, aus, annotator, size)
+    root = source if source.is_dir() else source.parent
+    typer.echo(prepare(list_folder(source), root, out, *choose_reader(annotator, aus), size))
 
 
 @app.command()
@@ -311,35 +311,6 @@ def _outputs(photos: list[Path], out: Path) -> list[Path]:
         if output.resolve() == photo.resolve():
             raise EgganError(f"The edit would overwrite the photo {photo}: give another -o.")
     return outputs
-
-
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise EgganError(f"There is no folder {path}.")
-    return path
-
-
-def _prepare(listing: Listing, root: Path, out: Path, aus: Path | None, annotator: str, size: int) -> None:
-    """The part that all importers share: who reads the AUs, and the work itself."""
-    from hashlib import sha256
-
-    from eggan.data.by_file import ByFile
-    from eggan.data.openface import OpenFace, read_tables
-    from eggan.estimator import ActionUnitEstimator
-    from eggan.prepare import Reader, prepare
-
-    reader: Reader
-    settings = annotator
-    if aus is not None:
-        if annotator != "builtin":
-            raise EgganError("Give either --aus, AUs that were read before, or --with openface.")
-        readings = read_tables(aus)
-        reader, settings = ByFile(readings), sha256(repr(readings).encode(errors="surrogateescape")).hexdigest()
-    elif annotator == "openface":
-        reader = OpenFace()
-    else:
-        reader, settings = ActionUnitEstimator.from_pretrained(), f"builtin {version('eggan')}"
-    typer.echo(prepare(listing, root, out, reader, settings, size))
 
 
 def main() -> None:

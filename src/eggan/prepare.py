@@ -7,15 +7,16 @@ import io
 from collections.abc import Iterator, Sequence
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
+from eggan import __version__
 from eggan.action_units import COLUMNS
 from eggan.annotate import read_crops
 from eggan.data.by_file import ByFile
-from eggan.data.openface import NoTablesError, OpenFace, Reading, most_confident
+from eggan.data.openface import NoTablesError, OpenFace, Reading, most_confident, read_tables
 from eggan.data.parts import Output
 from eggan.data.sources import Listing, Source
 from eggan.data.video import read_frames
@@ -24,7 +25,7 @@ from eggan.estimator import ActionUnitEstimator
 from eggan.faces import Face, align, detect, open_photograph, select
 from eggan.progress import track
 
-__all__ = ["Reader", "prepare"]
+__all__ = ["Reader", "choose_reader", "prepare"]
 
 Reader = ActionUnitEstimator | OpenFace | ByFile[list[Reading]]
 """Where AUs come from: the built-in estimator, OpenFace, or tables of readings made before."""
@@ -33,6 +34,26 @@ CHUNK = 64
 """Pictures a part: what is lost at most where the work is cut off, and what OpenFace gets at once."""
 SAME_FACE = 0.5
 """Between the centres of two boxes of one face at most, as a part of the side of the box."""
+
+
+def choose_reader(annotator: Literal["builtin", "openface"], tables: Path | None = None) -> tuple[Reader, str]:
+    """Who reads the AUs, as the command line names it, and a word that stands for them.
+
+    Args:
+        annotator: `builtin`, or `openface` where OPENFACE_BIN says where it is.
+        tables: a table of readings made before, or a folder of them, and nobody reads.
+
+    Raises:
+        EgganError: both are named, OpenFace is not there, or a table is wrong.
+    """
+    if tables is not None:
+        if annotator == "openface":
+            raise EgganError("Give either --aus, AUs that were read before, or --with openface.")
+        readings = read_tables(tables)
+        return ByFile(readings), hashlib.sha256(ascii(readings).encode()).hexdigest()
+    if annotator == "openface":
+        return OpenFace(), "openface"
+    return ActionUnitEstimator.from_pretrained(), f"builtin {__version__}"
 
 
 def prepare(listing: Listing, root: Path, out: Path, reader: Reader, settings: str, size: int = 128) -> str:

@@ -18,7 +18,13 @@ Entry = TypeVar("Entry")
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures in a folder and its sub-folders, by name and in order; hidden ones are left out."""
+    """The pictures in a folder and its sub-folders, in order of their names; hidden ones are left out.
+
+    Raises:
+        EgganError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise EgganError(f"There is no folder {folder}.")
     found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 

@@ -33,7 +33,12 @@ def list_mmi(folder: Path, step: int = 5) -> Listing:
 
     The apex is where most of the coded AUs are at theirs; in a video without that coding, the middle third. Each
     video is a session of its own. The emotion is the coded one, `other` beyond the six, `mixed` where there is none.
+
+    Raises:
+        EgganError: there is no such folder.
     """
+    if not folder.is_dir():
+        raise EgganError(f"There is no folder {folder}.")
     sources, skipped = [], []
     clips: Counter[str] = Counter()
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".avi"):

@@ -26,6 +26,9 @@ def list_rafd(folder: Path, cameras: Sequence[str] = ("090",), gazes: Sequence[s
     """The pictures of RaFD in a folder and its sub-folders.
 
     Pictures of one person, camera and gaze are one session: they differ in expression alone.
+
+    Raises:
+        EgganError: there is no such folder.
     """
     sources, skipped = [], []
     for path in pictures_in(folder):
