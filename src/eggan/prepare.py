@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from eggan import __version__
 from eggan.action_units import COLUMNS
 from eggan.annotate import read_crops
 from eggan.data.by_file import ByFile
@@ -37,7 +36,7 @@ SAME_FACE = 0.5
 
 
 def choose_reader(annotator: Literal["builtin", "openface"], tables: Path | None = None) -> tuple[Reader, str]:
-    """Who reads the AUs, as the command line names it, and a word that stands for them.
+    """Who reads the AUs, as the command line names it, and what stands for their readings: it changes where they do.
 
     Args:
         annotator: `builtin`, or `openface` where OPENFACE_BIN says where it is.
@@ -53,7 +52,9 @@ def choose_reader(annotator: Literal["builtin", "openface"], tables: Path | None
         return ByFile(readings), hashlib.sha256(ascii(readings).encode()).hexdigest()
     if annotator == "openface":
         return OpenFace(), "openface"
-    return ActionUnitEstimator.from_pretrained(), f"builtin {__version__}"
+    estimator = ActionUnitEstimator.from_pretrained()
+    weights = b"".join(tensor.numpy().tobytes() for tensor in estimator.state_dict().values())
+    return estimator, hashlib.sha256(weights).hexdigest()
 
 
 def prepare(listing: Listing, root: Path, out: Path, reader: Reader, settings: str, size: int = 128) -> str:
@@ -66,7 +67,7 @@ def prepare(listing: Listing, root: Path, out: Path, reader: Reader, settings: s
         root: folder that the column `file` is seen from.
         out: a faces file, or a folder for `train.parquet`, `val.parquet` and `test.parquet`.
         reader: where AUs come from.
-        settings: stands for the reader: a picture that was read with another one is read anew.
+        settings: stands for the reader: a picture that was read by another one is read anew.
         size: side of the crops in pixels.
 
     Returns:
