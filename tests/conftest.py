@@ -1,8 +1,10 @@
-"""Fixtures of all tests: seeds, and tiny faces files."""
+"""Fixtures of all tests: seeds, tiny faces files, and a program that stands in for OpenFace."""
 
 from __future__ import annotations
 
 import io
+import stat
+import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,12 +18,25 @@ import torch
 from PIL import Image
 
 from eggan.action_units import COLUMNS, EMOTIONS, NUMBERS
+from eggan.cli import main
 
 FACSYNTH = Path(__file__).parent.parent / "data/facsynth"
 EXPRESSIONS = ("neutral", "happy", "surprised", "angry")
 TYPES = {"image": pa.binary(), "identity": pa.string(), "session": pa.int8(), "emotion": pa.string()} | {
     column: pa.float32() for column in COLUMNS
 }
+
+
+VAL = Path(__file__).parent.parent / "data" / "facsynth" / "val.parquet"
+
+
+@pytest.fixture(scope="session")
+def rendered() -> dict[tuple[str, str], Image.Image]:
+    """Faces that a detector finds: facsynth's validation people by (identity, emotion), 128×128."""
+    table = pq.read_table(VAL, columns=["identity", "emotion", "image"])
+    keys = zip(*(table.column(name).to_pylist() for name in table.column_names[:2]), strict=True)
+    first = {key: row for row, key in reversed(list(enumerate(keys)))}
+    return {key: Image.open(io.BytesIO(table.column("image")[row].as_py())) for key, row in sorted(first.items())}
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +78,21 @@ def group(photograph: Image.Image) -> Image.Image:
 
 
 @pytest.fixture
+def eggan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`eggan ARGUMENTS` in this process: exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["eggan", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+            sys.exit(0)
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
 def make_faces_file(tmp_path: Path) -> Callable[..., Path]:
     """Writer of tiny faces files: people × 2 sessions × 4 expressions, in this order, with drawn PNG images.
 
@@ -91,6 +121,47 @@ def make_faces_file(tmp_path: Path) -> Callable[..., Path]:
         table = {k: v if isinstance(v, pa.Array) else pa.array(v, TYPES.get(k)) for k, v in kept.items()}
         pq.write_table(pa.table(table), tmp_path / name)
         return tmp_path / name
+
+    return make
+
+
+OPENFACE = """#!{python}
+import sys
+from pathlib import Path
+from PIL import Image
+assert sys.argv[1] == "-aus" and "-2Dfp" in sys.argv, sys.argv
+arguments = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+columns = {columns}
+landmarks = [f"{{axis}}_{{k}}" for axis in "xy" for k in range(68)]
+for path in sorted(Path(arguments["-fdir"]).iterdir()):
+    picture = Image.open(path)
+    grey = sum(picture.resize((1, 1)).getpixel((0, 0))) / 3 / 51
+    if grey < 0.5:
+        continue  # no face, no file
+    where = [f"{{side * (0.3 + 0.4 * k / 67):.1f}}" for side in picture.size for k in range(68)]
+    lines = [", ".join(["face", "confidence", *landmarks, *columns, "AU01_c"])]
+    lines.append(", ".join(["0", "0.35", *["1.0"] * 136, *["4.99"] * len(columns), "1"]))
+    values = [f"{{grey / (k + 1):.2f}}" for k in range(len(columns))]
+    lines.append(", ".join(["1", "0.975", *where, *values, "0"]))
+    Path(arguments["-out_dir"], path.stem + ".csv").write_text("\\n".join(lines) + "\\n")
+with Path({log!r}).open("a") as file:
+    file.write(f"{{picture.width}} {{len(list(Path(arguments['-fdir']).iterdir()))}}\\n")
+"""
+
+
+@pytest.fixture
+def make_openface(tmp_path: Path) -> Callable[..., Path]:
+    """Writer of a program that stands in for FaceLandmarkImg: intensity of AU k is brightness (0..5) / (k + 1).
+
+    It finds two faces in each picture, the true one in the middle with the higher confidence, and none in a dark one.
+    Each run leaves a line in `log`: the width of the last picture, and how many there were.
+    """
+
+    def make(text: str = OPENFACE, columns: tuple[str, ...] = COLUMNS) -> Path:
+        path = tmp_path / "FaceLandmarkImg"
+        path.write_text(text.format(python=sys.executable, columns=list(columns), log=str(tmp_path / "log")))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return path
 
     return make
 

@@ -165,6 +165,158 @@ def interpolate(
 
 
 @app.command()
+def annotate(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Table to write, .csv.")],
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Photographs, and folders with their sub-folders.", metavar="PHOTO-OR-FOLDER..."),
+    ] = None,
+    annotator: Annotated[
+        Literal["builtin", "openface"],
+        typer.Option("--with", help="Who reads them; OPENFACE_BIN says where OpenFace is."),
+    ] = "builtin",
+    face: Annotated[str, typer.Option(help="largest, all, or a number, 0 for the largest.")] = "largest",
+    tables: Annotated[
+        Path | None,
+        typer.Option("--from", help="CSV of OpenFace made elsewhere, or a folder of them, and no photographs."),
+    ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="CSV file,identity,emotion: subtract the person's neutral, AU by AU and not below 0."),
+    ] = None,
+) -> None:
+    """Read the 17 Action Unit intensities of photographs into a table.
+
+    One row a face, in OpenFace's column names. What cannot be read is a row with its reason in the last column.
+
+    Try:
+
+        eggan annotate photos/ -o aus.csv
+
+        eggan annotate photos/ -o aus.csv --with openface --people people.csv
+
+        eggan annotate --from openface_output/ -o aus.csv
+    """
+    from eggan.annotate import annotate as read
+    from eggan.annotate import import_tables, less_neutral, list_photographs, write_rows
+    from eggan.data.by_file import ByFile
+    from eggan.data.folder import read_people
+    from eggan.data.openface import OpenFace
+    from eggan.estimator import ActionUnitEstimator
+    from eggan.files import check_writable
+
+    if bool(photos) == (tables is not None):
+        raise EgganError("Give either photographs or, by --from, OpenFace's CSVs.")
+    if out.suffix.lower() != ".csv" or out in (tables, people):
+        raise EgganError(f"The table {out} must end in .csv, and be none of the tables that are read.")
+    check_writable(out)
+    persons = read_people(people) if people is not None else None
+    if tables is not None:
+        rows = import_tables(tables)
+    else:
+        reader = OpenFace() if annotator == "openface" else ActionUnitEstimator.from_pretrained()
+        rows = read(list_photographs(photos or []), reader, face)
+    if persons is not None:
+        rows = less_neutral(rows, ByFile(persons))
+    write_rows(rows, out)
+    reasons = [row.reading.reason for row in rows if row.reading.reason]
+    if len(reasons) == len(rows):
+        raise EgganError(f"No face was read; {out} says why, first: {(reasons or ['the tables are empty'])[0]}")
+    files = len({row.file for row in rows})
+    typer.echo(
+        f"{out}: {len(rows) - len(reasons)} faces read in {files} files; rows with a reason instead: {len(reasons)}"
+    )
+
+
+prepare_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app.add_typer(prepare_app, name="prepare", help="Make faces files of a dataset's pictures, to train and evaluate on.")
+PreparedOption = Annotated[
+    Path,
+    typer.Option("-o", "--out", help="Faces file, .parquet; or a folder for train, val and test, with people apart."),
+]
+TablesOption = Annotated[
+    Path | None,
+    typer.Option("--aus", help="AUs read before: a CSV of OpenFace or eggan annotate, or a folder of them."),
+]
+AnnotatorOption = Annotated[
+    Literal["builtin", "openface"], typer.Option("--with", help="Who reads the AUs where there is no --aus.")
+]
+SizeOption = Annotated[int, typer.Option(min=32, max=1024, help="Side of the crops in pixels.")]
+
+
+@prepare_app.command("rafd")
+def prepare_rafd(
+    source: Annotated[Path, typer.Argument(help="Folder with RaFD's pictures, as they are.", metavar="SRC")],
+    out: PreparedOption,
+    aus: TablesOption = None,
+    annotator: AnnotatorOption = "builtin",
+    size: SizeOption = 128,
+    camera: Annotated[list[str] | None, typer.Option(help="090 (in front) if not given. Repeatable.")] = None,
+    gaze: Annotated[list[str] | None, typer.Option(help="frontal, left and right if not given. Repeatable.")] = None,
+) -> None:
+    """The Radboud Faces Database: Rafd090_01_Caucasian_female_angry_frontal.jpg and so on.
+
+    Try:
+
+        eggan prepare rafd RafD/ -o data/rafd --with openface
+    """
+    from eggan.data.rafd import CAMERAS, GAZES, list_rafd
+    from eggan.prepare import choose_reader, prepare
+
+    cameras, gazes = camera or ["090"], gaze or list(GAZES)
+    for given, known in ((cameras, CAMERAS), (gazes, GAZES)):
+        if not set(given) <= set(known):
+            raise EgganError(f"{', '.join(given)}: choose among {', '.join(known)}.")
+    typer.echo(prepare(list_rafd(source, cameras, gazes), source, out, *choose_reader(annotator, aus), size))
+
+
+@prepare_app.command("mmi")
+def prepare_mmi(
+    source: Annotated[Path, typer.Argument(help="Folder with MMI's sessions, as they are.", metavar="SRC")],
+    out: PreparedOption,
+    aus: TablesOption = None,
+    annotator: AnnotatorOption = "builtin",
+    size: SizeOption = 128,
+    step: Annotated[int, typer.Option(min=1, help="Take every so many frames of the apex.")] = 5,
+) -> None:
+    """The MMI Facial Expression Database: the first frame of each video and those of its apex.
+
+    Try:
+
+        eggan prepare mmi MMI/Sessions -o data/mmi --step 3
+    """
+    from eggan.data.mmi import list_mmi
+    from eggan.prepare import choose_reader, prepare
+
+    typer.echo(prepare(list_mmi(source, step), source, out, *choose_reader(annotator, aus), size))
+
+
+@prepare_app.command("folder")
+def prepare_folder(
+    source: Annotated[
+        Path, typer.Argument(help="Folder with a sub-folder a person, or a CSV file,identity,emotion.", metavar="SRC")
+    ],
+    out: PreparedOption,
+    aus: TablesOption = None,
+    annotator: AnnotatorOption = "builtin",
+    size: SizeOption = 128,
+) -> None:
+    """Your own photographs.
+
+    Try:
+
+        eggan prepare folder people/ -o faces.parquet
+
+        eggan prepare folder people.csv -o data/mine --aus aus.csv
+    """
+    from eggan.data.folder import list_folder
+    from eggan.prepare import choose_reader, prepare
+
+    root = source if source.is_dir() else source.parent
+    typer.echo(prepare(list_folder(source), root, out, *choose_reader(annotator, aus), size))
+
+
+@app.command()
 def train(
     preset: Annotated[str, typer.Option(help="small, small-paper or paper.")] = "small",
     data: Annotated[Path | None, typer.Option(help="Faces file to learn from.")] = None,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from eggan.errors import EgganError
 
-__all__ = ["check_replaceable", "new_folder", "write_atomically"]
+__all__ = ["check_replaceable", "check_writable", "new_folder", "write_atomically"]
 
 CONTENTS = {
     "model": ("config.json", "model.safetensors", "README.md"),
@@ -22,10 +22,7 @@ CONTENTS = {
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` on a path beside, then rename it; what stood there stays until the new one is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    beside = _new_file_beside(path)
     try:
         write(beside)
         with beside.open("rb") as file:
@@ -34,6 +31,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before long work, not after it, whether its file can be written."""
+    _new_file_beside(path).unlink()
 
 
 def check_replaceable(folder: Path, kind: str) -> None:
@@ -74,3 +76,13 @@ def new_folder(folder: Path, kind: str) -> Iterator[Path]:
             beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _new_file_beside(path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise EgganError(f"{path} cannot be written ({error.strerror}).") from None
+    os.close(handle)
+    return Path(name)

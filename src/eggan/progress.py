@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 __all__ = ["bar", "track"]
 
-Item = TypeVar("Item", covariant=True)
+Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 30
-
-
-class SizedIterable(Sized, Iterable[Item], Protocol[Item]):
-    """Something to iterate over whose length is known."""
 
 
 def bar(console: Console) -> Progress:
@@ -33,16 +29,23 @@ def bar(console: Console) -> Progress:
     )
 
 
-def track(items: SizedIterable[Item], what: str) -> Iterator[Item]:
-    """Iterate with a bar on standard error, or a line every half minute where that is no terminal."""
+def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Iterate with a bar on standard error, or a line every half minute where that is no terminal.
+
+    Args:
+        items: what to iterate over.
+        what: the work, as the bar names it.
+        total: how many items there are; not needed where they have a length.
+    """
+    total = len(items) if total is None and isinstance(items, Sized) else total
     console = Console(stderr=True)
     start = last = time.monotonic()
     with bar(console) as progress:
-        task = progress.add_task(what, total=len(items), note="")
+        task = progress.add_task(what, total=total, note="")
         for done, item in enumerate(items, 1):
             yield item
             progress.update(task, completed=done)
             now = time.monotonic()
             if not console.is_terminal and now - last > SECONDS_BETWEEN_LINES:
-                console.print(f"{what}: {done}/{len(items)}, {done / (now - start):.1f} a second", highlight=False)
+                console.print(f"{what}: {done}/{total}, {done / (now - start):.1f} a second", highlight=False)
                 last = now

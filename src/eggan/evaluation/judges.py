@@ -7,11 +7,6 @@ that papers use and a user may have. Images are aligned faces (N, 3, H, H) in [-
 
 from __future__ import annotations
 
-import csv
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,7 +18,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -31,6 +25,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d, normalize, pad
 
 from eggan.action_units import COLUMNS
 from eggan.data import Faces
+from eggan.data.openface import OpenFace, most_confident
 from eggan.errors import EgganError
 from eggan.networks import resized
 from eggan.verifier import FaceVerifier
@@ -73,94 +68,34 @@ class IdentityJudge(Protocol):
 
 
 class OpenFaceJudge:
-    """OpenFace 2's `FaceLandmarkImg -aus` (Baltrusaitis et al. 2018), the annotator of the paper.
+    """OpenFace, the annotator of the paper; see `eggan.data.openface`.
 
-    `FaceLandmarkImg` writes one CSV an image and none where it finds no face; its columns are separated by a comma
-    and a space. Faces smaller than `SIDE` pixels are enlarged, since its detector misses small ones.
+    Faces smaller than `SIDE` pixels are enlarged, since its detector misses small ones.
 
     Attributes:
-        missed: how many images of the last `read` had no face in them.
+        missed: how many images of the last `read` had no face in them that counts.
     """
 
     name = "OpenFace"
     SIDE = 256
 
     def __init__(self, executable: str | Path | None = None) -> None:
-        """Find the executable.
-
-        Args:
-            executable: path or name of `FaceLandmarkImg`; by default what the variable OPENFACE_BIN holds.
-
-        Raises:
-            EgganError: it is not given, or not there, or cannot be run.
-        """
-        given = executable or os.environ.get("OPENFACE_BIN")
-        if not given:
-            raise EgganError(
-                "The judge OpenFace needs its FaceLandmarkImg: install OpenFace 2 and set OPENFACE_BIN to its path."
-            )
-        found = shutil.which(given)
-        if found is None:
-            raise EgganError(f"{given} is no program that can be run: set OPENFACE_BIN to OpenFace's FaceLandmarkImg.")
-        self.executable = Path(found).resolve()
+        """Find the executable, as `OpenFace` does."""
+        self.openface = OpenFace(executable)
         self.missed = 0
 
     def read(self, images: Tensor) -> Tensor:
-        """Intensities (N, 17) in 0..5 of images (N, 3, H, H) in [-1, 1]; NaN rows where there is no face.
+        """Intensities (N, 17) in 0..5 of images (N, 3, H, H) in [-1, 1]; NaN rows where no face counts.
 
         Raises:
-            EgganError: the program fails, or its output lacks a column or holds a word where a number belongs.
+            EgganError: the program fails, writes nothing, or its output is not as it should be.
         """
         side = max(self.SIDE, images.shape[-1])
-        with tempfile.TemporaryDirectory(prefix="eggan-openface-") as folder:
-            source, out = Path(folder, "in"), Path(folder, "out")
-            source.mkdir()
-            out.mkdir()
-            names = [f"{row:06}" for row in range(len(images))]
-            for name, image in zip(names, images, strict=True):
-                Image.fromarray(_pixels(resized(image[None], side))[0]).save(source / f"{name}.png")
-            self._run(source, out)
-            rows = [_intensities(out / f"{name}.csv") for name in names]
+        pictures = (_pixels(resized(image[None], side))[0] for image in images)
+        best = [most_confident(readings) for readings in self.openface.read(pictures)]
+        rows = [None if reading is None else reading.action_units for reading in best]
         self.missed = sum(row is None for row in rows)
         return torch.tensor([row or [float("nan")] * len(COLUMNS) for row in rows]).view(-1, len(COLUMNS))
-
-    def _run(self, source: Path, out: Path) -> None:
-        command = [str(self.executable), "-aus", "-fdir", str(source), "-out_dir", str(out)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        except OSError as error:
-            raise EgganError(f"{self.executable} cannot be run ({error.strerror}).") from None
-        if done.returncode != 0:
-            said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-            raise EgganError(
-                f"{self.executable} failed with exit code {done.returncode} ({said}): try it on a picture by hand."
-            )
-
-
-def _intensities(path: Path) -> list[float] | None:
-    """The 17 intensities of the face with the highest confidence in OpenFace's CSV; None where there is no face."""
-    if not path.is_file():
-        return None
-    with path.open(newline="") as file:
-        table = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
-    header, faces = (table[0], table[1:]) if table else ([], [])
-    missing = [column for column in ("confidence", *COLUMNS) if column not in header]
-    if missing:
-        raise EgganError(
-            f"OpenFace's output lacks the column {missing[0]}: OPENFACE_BIN must be FaceLandmarkImg of OpenFace 2, "
-            "with its AU models beside it."
-        )
-    try:
-        rows = [{name: float(cell) for name, cell in zip(header, face, strict=True)} for face in faces]
-    except ValueError as error:
-        raise EgganError(f"OpenFace's output {path.name} is no table of numbers ({error}).") from None
-    rows = [
-        row for row in rows if row["confidence"] > 0 and row.get("success", 1) and np.isfinite([*row.values()]).all()
-    ]
-    if not rows:
-        return None
-    best = max(rows, key=lambda row: row["confidence"])
-    return [best[column] for column in COLUMNS]
 
 
 # --- Identity --------------------------------------------------------------------------------------------------------

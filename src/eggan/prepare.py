@@ -1,0 +1,231 @@
+"""`eggan prepare`: the pictures that an importer lists, found, aligned and annotated, to a faces file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from eggan.action_units import COLUMNS
+from eggan.annotate import read_crops
+from eggan.data.by_file import ByFile
+from eggan.data.openface import NoTablesError, OpenFace, Reading, most_confident, read_tables
+from eggan.data.parts import Output
+from eggan.data.sources import Listing, Source
+from eggan.data.video import read_frames
+from eggan.errors import EgganError
+from eggan.estimator import ActionUnitEstimator
+from eggan.faces import Face, align, detect, open_photograph, select
+from eggan.progress import track
+
+__all__ = ["Reader", "choose_reader", "prepare"]
+
+Reader = ActionUnitEstimator | OpenFace | ByFile[list[Reading]]
+"""Where AUs come from: the built-in estimator, OpenFace, or tables of readings made before."""
+
+CHUNK = 64
+"""Pictures a part: what is lost at most where the work is cut off, and what OpenFace gets at once."""
+SAME_FACE = 0.5
+"""Between the centres of two boxes of one face at most, as a part of the side of the box."""
+
+
+def choose_reader(annotator: Literal["builtin", "openface"], tables: Path | None = None) -> tuple[Reader, str]:
+    """Who reads the AUs, as the command line names it, and what stands for their readings: it changes where they do.
+
+    Args:
+        annotator: `builtin`, or `openface` where OPENFACE_BIN says where it is.
+        tables: a table of readings made before, or a folder of them, and nobody reads.
+
+    Raises:
+        EgganError: both are named, OpenFace is not there, or a table is wrong.
+    """
+    if tables is not None:
+        if annotator == "openface":
+            raise EgganError("Give either --aus, AUs that were read before, or --with openface.")
+        readings = read_tables(tables)
+        return ByFile(readings), hashlib.sha256(ascii(readings).encode()).hexdigest()
+    if annotator == "openface":
+        return OpenFace(), "openface"
+    estimator = ActionUnitEstimator.from_pretrained()
+    weights = b"".join(tensor.numpy().tobytes() for tensor in estimator.state_dict().values())
+    return estimator, hashlib.sha256(weights).hexdigest()
+
+
+def prepare(listing: Listing, root: Path, out: Path, reader: Reader, settings: str, size: int = 128) -> str:
+    """Make a faces file, or three with people apart, from what an importer listed.
+
+    The same call again goes on where the last one was cut off, and does nothing where nothing changed.
+
+    Args:
+        listing: the pictures, and what was left out already.
+        root: folder that the column `file` is seen from.
+        out: a faces file, or a folder for `train.parquet`, `val.parquet` and `test.parquet`.
+        reader: where AUs come from.
+        settings: stands for the reader: a picture that was read by another one is read anew.
+        size: side of the crops in pixels.
+
+    Returns:
+        What was written, a line a file.
+
+    Raises:
+        EgganError: nothing could be prepared, three files are asked for and fewer than three people are there, or
+            `out` is somebody else's.
+    """
+    output = Output(out)
+    if not listing.sources:
+        first = (
+            f"{listing.skipped[0].path.name}: {listing.skipped[0].reason}" if listing.skipped else "it has no picture"
+        )
+        raise EgganError(f"{root} holds nothing to prepare ({first}).")
+    people = {source.identity for source in listing.sources}
+    if output.split and len(people) < 3:
+        raise EgganError(f"{root} shows {len(people)} people, too few for train, val and test: give a .parquet as -o.")
+    keys = [_key(source, f"{settings} {size}") for source in listing.sources]
+    job = hashlib.sha256("\n".join([out.suffix, *keys, *map(str, listing.skipped)]).encode()).hexdigest()
+    if output.holds(job):
+        return f"{out} is up to date."
+    done, seen = output.done(set(keys))
+    todo = [(source, key) for source, key in zip(listing.sources, keys, strict=True) if key not in done]
+    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    found = chain.from_iterable(_rows(chunk, root, reader, size, seen) for chunk in chunks)
+    rows = []
+    for row in track(found, "preparing", len(todo)):
+        rows.append(row)
+        if len(rows) == CHUNK:
+            output.add(rows)
+            rows = []
+    if rows:
+        output.add(rows)
+    skipped = [(_relative(path, root), frame, _printable(reason)) for path, reason, frame in listing.skipped]
+    return output.finish(set(keys), skipped, job)
+
+
+def _key(source: Source, settings: str) -> str:
+    """Stands for all that a row depends on; it changes where the file does."""
+    try:
+        stat = source.path.stat()
+        state = f"{stat.st_size} {stat.st_mtime_ns}"
+    except OSError:
+        state = "gone"
+    facts = [str(source.path.absolute()), *map(str, source[1:]), state, settings]
+    return hashlib.sha256("\0".join(facts).encode(errors="surrogateescape")).hexdigest()
+
+
+def _rows(
+    chunk: Sequence[tuple[Source, str]], root: Path, reader: Reader, size: int, seen: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """A row of a part for each picture; `seen` grows by those that are kept."""
+    sources, keys = [source for source, _ in chunk], dict(chunk)
+    readings = _readings(sources, reader)
+    for source, pixels in _pictures(sources):
+        row = source._asdict() | {"key": keys[source], "file": _relative(source.path, root)}
+        try:
+            if isinstance(pixels, EgganError):
+                raise pixels
+            row["pixels"] = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+            if row["pixels"] in seen:
+                raise EgganError(f"the same picture as {seen[row['pixels']]}")
+            face = _largest(detect(pixels), str(source.path))
+            if isinstance(reader, ActionUnitEstimator):
+                (aus,) = read_crops(reader, [align(pixels, face, reader.config.image_size)])
+            else:
+                aus = _reading_of(face, readings.get(source, []))
+            row |= {"image": _png(align(pixels, face, size)), **dict(zip(COLUMNS, aus, strict=True))}
+            seen[row["pixels"]] = row["file"]
+        except EgganError as error:
+            row["reason"] = _printable(str(error))
+        yield row
+
+
+def _pictures(sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray | EgganError]]:
+    """The pixels of each source, or why there are none; the frames of a video are read in one go."""
+    for path, group in groupby(sources, key=lambda source: source.path):
+        frames: dict[int, Source] = {}
+        for source in group:
+            if source.frame is not None:
+                frames[source.frame] = source
+                continue
+            try:
+                yield source, open_photograph(path).pixels
+            except EgganError as error:
+                yield source, error
+        missing = EgganError(f"{path} ends before this frame")
+        try:
+            for number, pixels in read_frames(path, list(frames)) if frames else ():
+                yield frames.pop(number), pixels
+        except EgganError as error:
+            missing = error
+        for source in frames.values():
+            yield source, missing
+
+
+def _readings(sources: Sequence[Source], reader: Reader) -> dict[Source, list[Reading]]:
+    """OpenFace's readings of a chunk, or those of a table; none for the built-in estimator."""
+    if isinstance(reader, OpenFace):
+        given: list[Source] = []
+
+        def pictures() -> Iterator[np.ndarray]:
+            for source, pixels in _pictures(sources):
+                if not isinstance(pixels, EgganError):
+                    given.append(source)
+                    yield pixels
+
+        try:
+            return dict(zip(given, reader.read(pictures()), strict=True))
+        except NoTablesError as error:
+            return {source: [Reading(reason=str(error))] for source in given}
+    if isinstance(reader, ByFile):
+        return {source: _in_table(reader, source) for source in sources}
+    return {}
+
+
+def _in_table(table: ByFile[list[Reading]], source: Source) -> list[Reading]:
+    try:
+        found = table.find(source.path) or []
+    except EgganError as error:
+        return [Reading(reason=str(error))]
+    return [r for r in found if r.frame == source.frame] or [Reading(reason="it is not in the table of AUs")]
+
+
+def _reading_of(face: Face, readings: Sequence[Reading]) -> tuple[float, ...]:
+    """The intensities of the reading that lies on the face; of the most confident one where none says where it lies."""
+    counting = [reading for reading in readings if not reading.reason]
+    if not counting:
+        raise EgganError(readings[0].reason if readings else "OpenFace found no face")
+    placed = [reading for reading in counting if reading.box is not None]
+    best = min(placed, key=lambda reading: _distance(face, reading)) if placed else most_confident(counting)
+    if placed and best and _distance(face, best) > SAME_FACE:
+        raise EgganError("the AUs are of another face")
+    return (best and best.action_units) or ()
+
+
+def _distance(face: Face, reading: Reading) -> float:
+    """Between the centres of the boxes, as a part of the side of the face's."""
+    (a, b, c, d), (left, top, right, bottom) = face.box, reading.box or (0.0, 0.0, 0.0, 0.0)
+    return abs(complex(a + c - left - right, b + d - top - bottom)) / 2 / (c - a)
+
+
+def _largest(faces: Sequence[Face], name: str) -> Face:
+    """The largest face that can be aligned: of a view from the front beside one from the side it is the former."""
+    return next((face for face in faces if face.alignable), None) or select(faces, "largest", name)[0]
+
+
+def _relative(path: Path, root: Path) -> str:
+    return _printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix())
+
+
+def _printable(text: str) -> str:
+    """Text that can be written as UTF-8, whatever the file names in it."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
