@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eggan.action_units import COLUMNS
+from eggan.data.by_file import PICTURES
 from eggan.editor import Edited
 from eggan.errors import EgganError
 from eggan.faces import open_photograph
@@ -17,7 +18,7 @@ from eggan.provenance import FORMATS, save_picture
 __all__ = ["TABLE", "Job", "edit_file", "edit_files", "find_jobs"]
 
 TABLE = "edits.csv"
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif", ".jp2", ".ppm", ".heic", ".heif")
+ENDINGS = (*PICTURES, ".heic", ".heif")
 """What counts as a photograph in a folder. HEIC cannot be read: its owner is told, instead of missing it."""
 HEADER = (
     "file", "output", "face", "problem", *(f"source_{c}" for c in COLUMNS), *(f"target_{c}" for c in COLUMNS),
