@@ -46,6 +46,8 @@ JUDGES = Judges(MeanReader(), PixelVerifier())
 class FixedModel(nn.Module):
     """A model whose edit is looked up: `answer` maps rows of sources and targets to pictures."""
 
+    asked_by = "action units"
+
     def __init__(self, faces: Faces, answer: Callable[[int, int], int]) -> None:
         super().__init__()
         self.images = faces.images.float() / 127.5 - 1

@@ -318,11 +318,12 @@ def prepare_folder(
 
 @app.command()
 def train(
-    preset: Annotated[str, typer.Option(help="small, small-paper or paper.")] = "small",
+    preset: Annotated[str, typer.Option(help="small, small-paper or paper; of a rival small or paper.")] = "small",
+    method: Annotated[str, typer.Option(help="eggan, stargan, homointerpgan or ganimation.")] = "eggan",
     data: Annotated[Path | None, typer.Option(help="Faces file to learn from.")] = None,
     val: Annotated[Path | None, typer.Option(help="Faces file of other people, for the sample grids.")] = None,
     init: Annotated[str | None, typer.Option(help="Weights to start from: a shipped name, a run or a folder.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/PRESET if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/PRESET or runs/METHOD-PRESET.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="A setting, as losses.identity=0.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration and parameter counts only.")
@@ -335,18 +336,21 @@ def train(
         eggan train --preset small --set steps=2000 --out runs/mine
 
         eggan train --init small --data mine.parquet --set steps=2000 --set learning_rate=2e-4 --out runs/mine
+
+        eggan train --method stargan --preset small --set network.labels=action_units
     """
-    from eggan.training.config import load_config
+    from eggan.training.config import load_config, load_rival_config
     from eggan.training.loop import Stopped, describe
     from eggan.training.loop import train as run
 
     given = [f"{key}={value}" for key, value in (("data", data), ("val", val), ("init", init)) if value is not None]
-    config = load_config(preset, [*(changes or []), *given])
+    settings = [*(changes or []), *given]
+    config = load_config(preset, settings) if method == "eggan" else load_rival_config(method, preset, settings)
     if dry_run:
         typer.echo(describe(config), nl=False)
         return
     try:
-        typer.echo(run(config, out or Path("runs") / preset))
+        typer.echo(run(config, out or Path("runs") / (preset if method == "eggan" else f"{method}-{preset}")))
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(130) from None
@@ -376,9 +380,9 @@ def evaluate(
         eggan evaluate small --quick -o report/ --verify dlib
     """
     from eggan.evaluation.run import choose_judges, run_evaluation
-    from eggan.model import EGGAN
+    from eggan.rivals import load_model
 
-    loaded = {name: EGGAN.from_pretrained(name) for name in models}
+    loaded = {name: load_model(name) for name in models}
     typer.echo(run_evaluation(loaded, data, choose_judges(judge, verify, data), out, protocol=protocol, quick=quick))
 
 

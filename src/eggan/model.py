@@ -104,6 +104,11 @@ class EGGAN(nn.Module):
         channels_last(self)
 
     @property
+    def asked_by(self) -> Literal["action units"]:
+        """What the model is asked by (`eggan.method.Model`)."""
+        return "action units"
+
+    @property
     def composes(self) -> bool:
         """Does G edit the source itself, at any resolution, instead of painting a picture of its own?"""
         return isinstance(self.config.network, ComposeForm)

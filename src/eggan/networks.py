@@ -15,14 +15,18 @@ from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 __all__ = [
     "AttributeClassifier",
+    "AttributeCritic",
     "ComposeGenerator",
     "Encoder",
     "Fields",
     "Generator",
     "ImageDiscriminator",
+    "ImageTranslator",
     "LatentDiscriminator",
     "PyramidEncoder",
+    "Seen",
     "VGG19Stage3",
+    "VGG19Stage5",
     "channels_last",
     "compose",
     "resized",
@@ -196,6 +200,59 @@ class VGG19Stage3(nn.Module):
         return x
 
 
+class Seen(NamedTuple):
+    """Activations of VGG19: relu3_1, (B, 4w, S/4, S/4), and relu5_1, (B, 8w, S/16, S/16)."""
+
+    relu3_1: Tensor
+    relu5_1: Tensor
+
+
+class VGG19Stage5(nn.Module):
+    """VGG19's thirteen 3×3 convolutions up to relu5_1 (E of HomoInterpGAN), stage widths w, 2w, 4w, 8w, 8w."""
+
+    STAGES = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 1))
+    FEATURES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
+    """Where the convolutions stand in the official `features`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        widths = [factor * width for factor, count in self.STAGES for _ in range(count)]
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, 1, 1) for i, o in zip((3, *widths), widths, strict=False))
+        self.mean, self.std = (nn.Buffer(torch.full((1, 3, 1, 1), 0.5)) for _ in range(2))
+
+    def forward(self, I: Tensor) -> Seen:
+        """Images (B, 3, S, S) in [-1, 1] to the two activations; a 2×2 max pool stands between stages."""
+        x, seen = ((I + 1) / 2 - self.mean) / self.std, []
+        for k, conv in enumerate(self.convs):
+            x = torch.relu(conv(torch.max_pool2d(x, 2) if k in (2, 4, 8, 12) else x))
+            seen.append(x)
+        return Seen(seen[4].float(), seen[12].float())
+
+    @classmethod
+    def official(cls, weights: Mapping[str, Tensor]) -> VGG19Stage5:
+        """With the official ImageNet weights, and the mean and deviation of colours that they expect."""
+        network = cls(64)
+        for n, conv in zip(cls.FEATURES, network.convs, strict=True):
+            conv.load_state_dict({part: weights[f"features.{n}.{part}"] for part in ("weight", "bias")})
+        network.mean.copy_(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        network.std.copy_(torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+        return network
+
+    @classmethod
+    @torch.no_grad()
+    def folded(cls, classifier: AttributeClassifier) -> VGG19Stage5:
+        """C_id up to relu5_1, each BatchNorm folded into its convolution: the same function as in evaluation mode."""
+        convs = [layer for layer in classifier.modules() if isinstance(layer, nn.Conv2d)]
+        norms = [layer for layer in classifier.modules() if isinstance(layer, nn.BatchNorm2d)]
+        network = cls(convs[0].out_channels)
+        for own, conv, norm in zip(network.convs, convs, norms, strict=False):
+            assert norm.running_mean is not None and norm.running_var is not None
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            weight = conv.weight * scale[:, None, None, None]
+            own.load_state_dict({"weight": weight, "bias": norm.bias - norm.running_mean * scale})
+        return network
+
+
 # --- Beyond the paper: the compose head ------------------------------------------------------------------------------
 
 
@@ -293,6 +350,60 @@ def channels_last(network: Network) -> Network:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+# --- The backbone of StarGAN and GANimation --------------------------------------------------------------------------
+
+
+class ImageTranslator(nn.Module):
+    """G of StarGAN (Choi et al. 2018, Table 4) and of GANimation, all but the last convolution.
+
+    | layer                                                     | output, S = 128, w = 64 |
+    |-----------------------------------------------------------|-------------------------|
+    | [I, labels as constant planes] → 7×7 conv                 | w × 128 × 128           |
+    | 2 × (4×4 conv stride 2)                                   | 4w × 32 × 32            |
+    | `blocks` residual blocks of two 3×3 convs                 | 4w × 32 × 32            |
+    | 2 × (4×4 transposed conv stride 2)                        | w × 128 × 128           |
+
+    Each convolution is followed by InstanceNorm (affine, the statistics of the image itself in testing too) and ReLU.
+    Padding is with zeros: with reflection nothing tells constant planes apart once they are normalised.
+    """
+
+    def __init__(self, labels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        w = width
+        self.layers = nn.Sequential(
+            *_norm_relu(nn.Conv2d(3 + labels, w, 7, 1, 3, bias=False)),
+            *_norm_relu(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False)),
+            *_norm_relu(nn.Conv2d(2 * w, 4 * w, 4, 2, 1, bias=False)),
+            *(_SameResidual(4 * w) for _ in range(blocks)),
+            *_norm_relu(nn.ConvTranspose2d(4 * w, 2 * w, 4, 2, 1, bias=False)),
+            *_norm_relu(nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False)),
+        )
+
+    def forward(self, I: Tensor, labels: Tensor) -> Tensor:
+        """Images (B, 3, S, S) and labels (B, k) to features (B, w, S, S)."""
+        planes = labels[:, :, None, None].expand(-1, -1, *I.shape[-2:])
+        return self.layers(torch.cat([I, planes.to(I.dtype)], dim=1))
+
+
+class AttributeCritic(nn.Module):
+    """D of StarGAN (Choi et al. 2018, Table 5) and of GANimation: is each patch real, and what does the image show?
+
+    A 4×4 convolution of stride 2 with LeakyReLU 0.01 for each width (64 to 2048 in the papers), then two heads without
+    bias: 3×3 to a score a patch, and one as large as what is left of the image to the attributes.
+    """
+
+    def __init__(self, image_size: int, widths: Sequence[int], attributes: int) -> None:
+        super().__init__()
+        self.convs = _halving_convs(widths, slope=0.01)
+        self.source = nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=False)
+        self.attributes = nn.Conv2d(widths[-1], attributes, _side(image_size, len(widths)), bias=False)
+
+    def forward(self, I: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, S, S) to patch scores (B, S / 2ⁿ, S / 2ⁿ), higher for real, and attributes (B, k)."""
+        h = self.convs(I)
+        return self.source(h).squeeze(1), self.attributes(h).flatten(1)
+
+
 # --- Blocks ----------------------------------------------------------------------------------------------------------
 
 
@@ -312,6 +423,18 @@ class _UpResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(interpolate(self.enter(x), scale_factor=2.0)) + interpolate(self.skip(x), scale_factor=2.0)
+
+
+class _SameResidual(nn.Module):
+    """Residual block of one width and side: (conv, norm, ReLU), (conv, norm), plus the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        first, second = (nn.Conv2d(width, width, 3, 1, 1, bias=False) for _ in range(2))
+        self.body = nn.Sequential(*_norm_relu(first), *_norm_relu(second)[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
 
 
 class _FiLMBlock(nn.Module):
@@ -335,10 +458,14 @@ def _conv_norm_silu(before: int, width: int, stride: int = 1) -> list[nn.Module]
     return [nn.Conv2d(before, width, 3, stride, 1), nn.GroupNorm(8, width), nn.SiLU()]
 
 
-def _halving_convs(widths: Sequence[int]) -> nn.Sequential:
+def _norm_relu(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+    return [conv, nn.InstanceNorm2d(conv.out_channels, affine=True), nn.ReLU()]
+
+
+def _halving_convs(widths: Sequence[int], slope: float = 0.2) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, width in zip((3, *widths), widths, strict=False):
-        layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(slope)]
     return nn.Sequential(*layers)
 
 

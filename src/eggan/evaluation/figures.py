@@ -14,8 +14,8 @@ from PIL import Image
 from eggan.action_units import COLUMNS, EMOTIONS, MAX_INTENSITY, NUMBERS
 from eggan.contact_sheet import contact_sheet, to_pictures
 from eggan.data import Faces
-from eggan.evaluation.protocol import CrossTalk, Figures, Sweep, edit_pairs
-from eggan.model import EGGAN
+from eggan.evaluation.protocol import CrossTalk, Figures, Sweep, asked_for, edit_pairs
+from eggan.method import Model
 
 __all__ = ["au_bars", "cross_talk_map", "expression_sheet", "interpolation_sheet", "sweep_curves"]
 
@@ -24,7 +24,7 @@ CELL = 96
 PEOPLE = 3
 
 
-def expression_sheet(models: Mapping[str, EGGAN], faces: Mapping[str, Faces]) -> Image.Image:
+def expression_sheet(models: Mapping[str, Model], faces: Mapping[str, Faces]) -> Image.Image:
     """Fig. 2 and, where ablations are given, Fig. 4: sources × emotions × methods, the true image above.
 
     Args:
@@ -50,13 +50,13 @@ def expression_sheet(models: Mapping[str, EGGAN], faces: Mapping[str, Faces]) ->
         ]
         labels += [f"{who}\nsource", "true"]
         for name, model in models.items():
-            edits = edit_pairs(model, faces[name], source_rows, faces[name].action_units[target_rows] / MAX_INTENSITY)
+            edits = edit_pairs(model, faces[name], source_rows, asked_for(model, faces[name], target_rows))
             rows.append(_spread(edits, places, emotions))
             labels.append(name)
     return contact_sheet(rows, labels, emotions, CELL)
 
 
-def interpolation_sheet(models: Mapping[str, EGGAN], faces: Mapping[str, Faces], steps: int = 7) -> Image.Image:
+def interpolation_sheet(models: Mapping[str, Model], faces: Mapping[str, Faces], steps: int = 7) -> Image.Image:
     """Fig. 3, Eq. 8: α from 0, the neutral source, to 1, a target; a person a row, the true image last."""
     alphas = torch.linspace(0, 1, steps)
     rows: list[list[Image.Image | None]] = []

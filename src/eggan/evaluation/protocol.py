@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from eggan.action_units import COLUMNS, MAX_INTENSITY, NUMBERS
 from eggan.data import Faces
@@ -18,9 +19,12 @@ from eggan.errors import EgganError
 from eggan.evaluation.judges import ActionUnitJudge, IdentityJudge
 from eggan.evaluation.metrics import Interval, au_mse, au_pcc, bootstrap, unexplained_change
 from eggan.losses import ms_ssim
-from eggan.model import EGGAN
+from eggan.method import Model, as_asked
 
-__all__ = ["CrossTalk", "Figures", "Judges", "Pairs", "Sweep", "draw_pairs", "edit_pairs", "evaluate", "evaluate_paper"]
+__all__ = [
+    "CrossTalk", "Figures", "Judges", "Pairs", "Sweep", "asked_for", "draw_pairs", "edit_pairs", "evaluate",
+    "evaluate_paper",
+]  # fmt: skip
 
 BATCH = 64
 PAPER_TARGETS = 1392
@@ -119,10 +123,16 @@ def draw_pairs(faces: Faces) -> Pairs:
     return Pairs(np.array([neutral[shots[t]] for t in target]), target)
 
 
+def asked_for(model: Model, faces: Faces, target: np.ndarray) -> Tensor:
+    """AUs / 5 (N, 17) by which the model is asked for these rows: their own, or for a method of words the word's."""
+    return as_asked(model, faces).action_units[target] / MAX_INTENSITY
+
+
 @torch.inference_mode()
-def edit_pairs(model: EGGAN, faces: Faces, source: np.ndarray, u_t: Tensor) -> Tensor:
+def edit_pairs(model: Model, faces: Faces, source: np.ndarray, u_t: Tensor) -> Tensor:
     """Edits of source rows to target AUs / 5 (N, 17), as the picture files that a user would get: uint8 (N, 3, S, S).
 
+    Where the targets are rows of a file, `asked_for` has them.
     The model gets the label of the source, so that its own error is measured and not also an estimator's.
     """
     edits = []
@@ -132,7 +142,7 @@ def edit_pairs(model: EGGAN, faces: Faces, source: np.ndarray, u_t: Tensor) -> T
     return torch.cat(edits)
 
 
-def evaluate(model: EGGAN, faces: Faces, judges: Judges, *, sweep_people: int = 20) -> Figures:
+def evaluate(model: Model, faces: Faces, judges: Judges, *, sweep_people: int = 20) -> Figures:
     """All figures of one model on faces of the model's image size.
 
     Args:
@@ -144,7 +154,7 @@ def evaluate(model: EGGAN, faces: Faces, judges: Judges, *, sweep_people: int = 
     pairs = draw_pairs(faces)
     s, t = pairs.source, pairs.target
     people, emotion = faces.identity[t], faces.emotion[t]
-    edits = edit_pairs(model, faces, s, faces.action_units[t] / MAX_INTENSITY)
+    edits = edit_pairs(model, faces, s, asked_for(model, faces, t))
     wanted = faces.action_units.numpy()[t]
     read = judges.aus.read(_to_float(faces.images)).numpy()
     readings = {"": judges.aus.read(_to_float(edits)).numpy(), "_floor": read[t], "_no_edit": read[s]}
@@ -163,11 +173,12 @@ def evaluate(model: EGGAN, faces: Faces, judges: Judges, *, sweep_people: int = 
         of = emotion == word
         by_emotion[word] = bootstrap(partial(_unexplained_of, error[of], source_error[of]), people[of])
     scalars["edits_per_second"], gemm = _speed(model, faces)
+    scalars |= _cost(model, faces)
     sweep = _sweep(model, faces, judges.aus, np.unique(s)[:sweep_people]) if sweep_people else None
     return Figures(scalars, _per_au(readings, wanted), by_emotion, cross_talk, sweep, gemm)
 
 
-def evaluate_paper(model: EGGAN, label_faces: Faces, faces: Faces, judges: Judges, *, seed: int = 0) -> Figures:
+def evaluate_paper(model: Model, label_faces: Faces, faces: Faces, judges: Judges, *, seed: int = 0) -> Figures:
     """The paper's own protocol (Sec. 4.2): AUs of training images of eight expressions, put on test sources.
 
     1,392 target images are drawn from `label_faces`, a source image from `faces` for each, and MSE and PCC are taken
@@ -177,7 +188,7 @@ def evaluate_paper(model: EGGAN, label_faces: Faces, faces: Faces, judges: Judge
     rows = np.flatnonzero(np.isin(label_faces.emotion.astype(str), PAPER_EMOTIONS))
     t = rng.permutation(rows)[:PAPER_TARGETS]
     s = rng.integers(len(faces), size=len(t))
-    edits = edit_pairs(model, faces, s, label_faces.action_units[t] / MAX_INTENSITY)
+    edits = edit_pairs(model, faces, s, asked_for(model, label_faces, t))
     wanted = judges.aus.read(_to_float(label_faces.images[t])).numpy()
     no_edit = judges.aus.read(_to_float(faces.images[s])).numpy()
     readings = {"": judges.aus.read(_to_float(edits)).numpy(), "_floor": wanted, "_no_edit": no_edit}
@@ -230,7 +241,7 @@ def _identity_scalars(judge: IdentityJudge, edits: Tensor, faces: Faces, pairs: 
     }
 
 
-def _reconstruction_scalars(model: EGGAN, faces: Faces, rows: np.ndarray) -> dict[str, Interval]:
+def _reconstruction_scalars(model: Model, faces: Faces, rows: np.ndarray) -> dict[str, Interval]:
     """PSNR and MS-SSIM of G(E(I) | u) against I on the sources."""
     u = faces.action_units[rows] / MAX_INTENSITY
     again, images = edit_pairs(model, faces, rows, u), faces.images[rows]
@@ -261,7 +272,7 @@ def _off_target_of(moved: np.ndarray, wanted: np.ndarray, emotion: np.ndarray, r
 
 
 def _sweep(
-    model: EGGAN, faces: Faces, judge: ActionUnitJudge, rows: np.ndarray, asked: Sequence[float] = (0, 1, 2, 3, 4, 5)
+    model: Model, faces: Faces, judge: ActionUnitJudge, rows: np.ndarray, asked: Sequence[float] = (0, 1, 2, 3, 4, 5)
 ) -> Sweep:
     targets = torch.zeros(len(NUMBERS), len(asked), len(rows), len(NUMBERS))
     for j in range(len(NUMBERS)):
@@ -271,7 +282,7 @@ def _sweep(
     return Sweep(tuple(asked), torch.stack([read[j, :, :, j].mean(dim=1) for j in range(len(NUMBERS))]).numpy())
 
 
-def _speed(model: EGGAN, faces: Faces) -> tuple[Interval, float]:
+def _speed(model: Model, faces: Faces) -> tuple[Interval, float]:
     """Edits a second (median, slowest, fastest of five batches), and the rate of a GEMM in the same run."""
     rows = np.arange(min(len(faces), BATCH))
     rates, u = [], faces.action_units[rows] / MAX_INTENSITY
@@ -287,6 +298,17 @@ def _speed(model: EGGAN, faces: Faces) -> tuple[Interval, float]:
         a @ a
     gemm = 10 * 2 * GEMM_SIDE**3 / (time.perf_counter() - start) / 1e9
     return Interval(float(np.median(rates)), min(rates), max(rates)), gemm
+
+
+def _cost(model: Model, faces: Faces) -> dict[str, Interval]:
+    """Parameters in millions, and GFLOP of one edit (a multiplication and an addition are two)."""
+    with FlopCounterMode(display=False) as counter:
+        edit_pairs(model, faces, np.array([0]), faces.action_units[:1] / MAX_INTENSITY)
+    exact = {
+        "parameters_million": sum(p.numel() for p in model.parameters()) / 1e6,
+        "gflop_per_edit": counter.get_total_flops() / 1e9,
+    }
+    return {name: Interval(value, value, value) for name, value in exact.items()}
 
 
 def _unexplained_of(error: np.ndarray, source_error: np.ndarray, rows: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from eggan.evaluation.figures import au_bars, cross_talk_map, expression_sheet, 
 from eggan.evaluation.metrics import Interval
 from eggan.evaluation.protocol import Figures, Judges
 from eggan.files import new_folder
-from eggan.model import EGGAN
+from eggan.method import Model
 
 __all__ = ["Report", "build_report", "write_report"]
 
@@ -40,6 +40,17 @@ ROWS = {
     "psnr": "reconstruction PSNR, dB",
     "ms_ssim": "reconstruction MS-SSIM",
     "edits_per_second": "edits a second",
+    "parameters_million": "parameters, millions",
+    "gflop_per_edit": "GFLOP an edit",
+}
+
+
+ASKED_BY = {
+    "word": "is asked by word, the target's own where it is one of the eight expressions. It cannot be asked for "
+    "`mixed` and `single` targets, single AUs and strengths: it gets the word whose AUs lie nearest, and the figures "
+    "over all targets count what comes of that. Compare it by the rows of single expressions.",
+    "exemplar": "is asked by exemplar: of the training file, which shows other people, the image with the AUs nearest "
+    "to the target's. By the paper's protocol that is the target image itself, as in the paper.",
 }
 
 
@@ -66,7 +77,7 @@ class Report:
 
 
 def build_report(
-    figures: Mapping[str, Figures], models: Mapping[str, EGGAN], faces: Mapping[str, Faces], judges: Judges, remark: str
+    figures: Mapping[str, Figures], models: Mapping[str, Model], faces: Mapping[str, Faces], judges: Judges, remark: str
 ) -> Report:
     """Gather tables and pictures of all models.
 
@@ -86,6 +97,7 @@ def build_report(
     ]
     if first.gemm_gflops:
         remarks.append(f"The machine's matrix product in the same run: {first.gemm_gflops:.0f} GFLOP/s.")
+    remarks += [f"{name} {ASKED_BY[m.asked_by]}" for name, m in models.items() if m.asked_by in ASKED_BY]
     present = {key: title for key, title in ROWS.items() if any(key in f.scalars for f in figures.values())}
     cells = [[title, *(_cell(f.scalars.get(key)) for f in figures.values())] for key, title in present.items()]
     tables = [Table("figures", "Figures", ["figure", *names], cells)]

@@ -14,7 +14,7 @@ from eggan.evaluation.judges import BuiltInVerifier, DlibJudge, LightCNNJudge, O
 from eggan.evaluation.protocol import Figures, Judges, evaluate, evaluate_paper
 from eggan.evaluation.report import build_report, write_report
 from eggan.files import check_replaceable
-from eggan.model import EGGAN
+from eggan.method import Model, show_exemplars
 from eggan.progress import track
 
 __all__ = ["choose_judges", "run_evaluation"]
@@ -23,7 +23,7 @@ QUICK_PEOPLE = 8
 
 
 def run_evaluation(
-    models: Mapping[str, EGGAN],
+    models: Mapping[str, Model],
     data: Path,
     judges: Judges,
     out: Path,
@@ -38,7 +38,8 @@ def run_evaluation(
         data: faces file to measure on.
         judges: who reads AUs and recognises people.
         out: the report's folder.
-        protocol: `paper` takes its targets from `train.parquet` beside `data`.
+        protocol: `paper` takes its targets from `train.parquet` beside `data`, of which a method that is asked by
+            exemplar takes its exemplars in either protocol.
         quick: the first eight people only, no intensity sweep.
 
     Raises:
@@ -50,12 +51,15 @@ def run_evaluation(
     faces = {name: by_size[model.config.image_size] for name, model in models.items()}
     figures: dict[str, Figures] = {}
     for name in track(list(models), "evaluating"):
-        if protocol == "paper":
-            labels = read_faces(data.with_name("train.parquet"), models[name].config.image_size)
+        model = models[name]
+        if protocol == "paper" or model.asked_by == "exemplar":
+            labels = read_faces(data.with_name("train.parquet"), model.config.image_size)
             check_people_apart(labels, faces[name])
-            figures[name] = evaluate_paper(models[name], labels, faces[name], judges)
+            show_exemplars(model, labels)
+        if protocol == "paper":
+            figures[name] = evaluate_paper(model, labels, faces[name], judges)
         else:
-            figures[name] = evaluate(models[name], faces[name], judges, sweep_people=0 if quick else 20)
+            figures[name] = evaluate(model, faces[name], judges, sweep_people=0 if quick else 20)
     remark = (
         "AUs of 1,392 training images of eight expressions put on sources of this file (the paper's Sec. 4.2)."
         if protocol == "paper"

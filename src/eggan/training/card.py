@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from eggan.method import RunConfig
 from eggan.training.config import TrainConfig
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "rival_card"]
+
+USE = "Not for deceiving anybody about what a person felt or did, nor for judging people by their faces.\n"
 
 
 def model_card(config: TrainConfig, step: int, phi: str, sizes: dict[str, int]) -> str:
@@ -13,7 +16,6 @@ def model_card(config: TrainConfig, step: int, phi: str, sizes: dict[str, int]) 
     unused = {"ms_ssim"} if not weights["reconstruction"] else set()
     unused |= {"gradient_penalty", "penalty_at"} if not weights["adversarial"] else set()
     terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value and name not in unused)
-    rows = "\n".join(f"| {name} | {count:,} |" for name, count in sizes.items())
     form = "compose head on a U-Net of the source" if config.network.form == "compose" else "the paper's latent form"
     return (
         f"# eggan model, {form}, {config.image_size} px\n\n"
@@ -23,6 +25,25 @@ def model_card(config: TrainConfig, step: int, phi: str, sizes: dict[str, int]) 
         f"{config.precision}{f', starting from `{config.init}`' if config.init else ''}\n"
         f"- **Terms of the objective and their weights**: {terms}\n"
         f"- **φ₃ of the perceptual loss**: {phi}\n\n"
-        f"| network | parameters |\n|---|---|\n{rows}\n\n"
-        "Not for deceiving anybody about what a person felt or did, nor for judging people by their faces.\n"
+        f"{_table(sizes)}\n\n{USE}"
     )
+
+
+def rival_card(config: RunConfig, step: int, about: str, sizes: dict[str, int]) -> str:
+    """Markdown of the same facts of a rival, `about` in a sentence."""
+    weights = config.model_dump()["losses"]
+    terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value)
+    return (
+        f"# {about.split()[0].rstrip(':')} by eggan, {config.image_size} px\n\n{about}\n\n"
+        f"- **Data**: `{config.data.name}` (facsynth has a data card of its own)\n"
+        f"- **Training**: {step} of {config.steps} steps, each of {config.critic_steps} batches of {config.batch_size} "
+        f"for the critics, the last of them for the generator; seed {config.seed}, {config.precision}\n"
+        f"- **Weights**: moving average of decay {config.ema:g}\n"
+        f"- **Terms and their weights** (those of the adversarial terms are 1): {terms}\n\n"
+        f"{_table(sizes)}\n\n{USE}"
+    )
+
+
+def _table(sizes: dict[str, int]) -> str:
+    rows = "\n".join(f"| {name} | {count:,} |" for name, count in sizes.items())
+    return f"| network | parameters |\n|---|---|\n{rows}"

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,15 +16,15 @@ from eggan.data import Faces
 from eggan.data.batches import Batch, TrainingRows, draw_batch
 from eggan.files import write_atomically
 from eggan.losses import LEVELS, au_loss, identity_loss
+from eggan.method import ClassifierName, JudgedConfig
 from eggan.networks import AttributeClassifier, channels_last
 from eggan.progress import track
-from eggan.training.config import TrainConfig
 
 __all__ = ["classifier"]
 
 
 def classifier(
-    name: Literal["C_exp", "C_id"], config: TrainConfig, faces: Faces, cache: Path, say: Callable[[str], None]
+    name: ClassifierName, config: JudgedConfig, faces: Faces, cache: Path, say: Callable[[str], None]
 ) -> AttributeClassifier:
     """The classifier for a run: from the cache if one was trained on the same images in the same way, else trained.
 
@@ -51,7 +50,7 @@ def classifier(
     return network
 
 
-def _fit(name: Literal["C_exp", "C_id"], network: AttributeClassifier, config: TrainConfig, faces: Faces) -> float:
+def _fit(name: ClassifierName, network: AttributeClassifier, config: JudgedConfig, faces: Faces) -> float:
     c = config.classifiers
     generator = torch.Generator().manual_seed(torch.initial_seed())
     optimizer = torch.optim.Adam(network.parameters(), lr=c.learning_rate)
@@ -80,7 +79,7 @@ def _identity_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return identity_loss(logits, batch.c_i), (logits.argmax(1) == batch.c_i).float().mean()
 
 
-def _depends_on(name: str, config: TrainConfig, faces: Faces) -> str:
+def _depends_on(name: str, config: JudgedConfig, faces: Faces) -> str:
     digest = hashlib.sha256()
     with faces.path.open("rb") as file:
         while block := file.read(1 << 20):

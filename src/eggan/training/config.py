@@ -4,67 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from eggan.errors import EgganError
+from eggan.method import ClassifierConfig, JudgedConfig, RunConfig, check_halvings
 from eggan.model import ComposeForm, LatentForm, ModelConfig
 from eggan.objective import LossConfig
+from eggan.rivals import rival, rivals
 
-__all__ = ["ClassifierConfig", "TrainConfig", "load_config", "presets"]
+__all__ = ["ClassifierConfig", "TrainConfig", "load_config", "load_rival_config", "presets"]
 
 PRESETS = Path(__file__).parent / "presets"
+Config = TypeVar("Config", bound=RunConfig)
 
 
-class ClassifierConfig(BaseModel):
-    """C_exp and C_id: VGG19 with stage widths w, 2w, 4w, 8w, 8w, trained before the rest (Sec. 3.3)."""
+class TrainConfig(JudgedConfig):
+    """All that a run of EGGAN depends on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: int = Field(64, ge=1)
-    steps: int = Field(4000, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(2e-4, gt=0)
-
-
-class TrainConfig(BaseModel):
-    """All that a run depends on; saved resolved as `config.yaml` in its folder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: Path = Path("data/facsynth/train.parquet")
-    val: Path = Path("data/facsynth/val.parquet")
+    method: Literal["eggan"] = "eggan"
     init: str | None = None
     """Shipped name, run or folder of weights that E and G start from; anew where there is none."""
-    image_size: int = 128
-    steps: int = Field(241_200, ge=1)
-    batch_size: int = Field(8, ge=1)
-    seed: int = 0
-    learning_rate: float = Field(1e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
-    decay_from: float = Field(0.5, ge=0, lt=1)
-    """Share of the steps after which the learning rate falls linearly to 0."""
-    ema: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
-    checkpoint_every: int = Field(1000, ge=1)
-    sample_every: int = Field(1000, ge=1)
-    log_every: int = Field(50, ge=1)
     network: Annotated[LatentForm | ComposeForm, Field(discriminator="form")] = LatentForm()
     critic_widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
-    classifiers: ClassifierConfig = ClassifierConfig()
     losses: LossConfig = LossConfig()
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
         _ = self.model
-        if self.image_size % 2 ** len(self.critic_widths):
-            raise ValueError(
-                f"{self.image_size} pixels cannot be halved {len(self.critic_widths)} times by critic_widths"
-            )
+        check_halvings(self.image_size, self.critic_widths)
         return self
 
     @property
@@ -72,34 +44,55 @@ class TrainConfig(BaseModel):
         """Configuration of the model that the run trains."""
         return ModelConfig(image_size=self.image_size, network=self.network)
 
-    def to_yaml(self) -> str:
-        """The resolved configuration as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+    @property
+    def paired(self) -> bool:
+        """Do batches need the true image of the target?"""
+        return self.losses.paired > 0
 
 
-def presets() -> list[str]:
-    """Names of the shipped presets."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+def presets(method: str = "eggan") -> list[str]:
+    """Names of the shipped presets of a method."""
+    return sorted(path.stem for path in _folder(method).glob("*.yaml"))
 
 
 def load_config(preset: str, changes: Sequence[str] = ()) -> TrainConfig:
-    """A preset with changes such as `losses.identity=0`.
+    """A preset of EGGAN with changes such as `losses.identity=0`.
 
     Raises:
         EgganError: no such preset, an unknown key or a value that does not fit.
     """
-    if preset not in presets():
-        raise EgganError(f'There is no preset "{preset}": choose one of {", ".join(presets())}.')
+    return _load("eggan", preset, changes, TrainConfig)
+
+
+def load_rival_config(method: str, preset: str, changes: Sequence[str] = ()) -> RunConfig:
+    """A preset of a rival with changes such as `losses.cycle=5`.
+
+    Raises:
+        EgganError: no such method or preset, an unknown key or a value that does not fit.
+    """
+    if method not in rivals():
+        raise EgganError(f'There is no method "{method}": choose one of {", ".join(["eggan", *rivals()])}.')
+    return _load(method, preset, changes, rival(method).config)
+
+
+def _folder(method: str) -> Path:
+    return PRESETS if method == "eggan" else PRESETS / method
+
+
+def _load(method: str, preset: str, changes: Sequence[str], kind: type[Config]) -> Config:
+    if preset not in presets(method):
+        raise EgganError(f'There is no preset "{preset}": choose one of {", ".join(presets(method))}.')
     for change in changes:
         if "=" not in change:
             raise EgganError(f'"{change}" is no setting: write KEY=VALUE, for example steps=1000.')
     try:
-        merged = OmegaConf.merge(OmegaConf.load(PRESETS / f"{preset}.yaml"), OmegaConf.from_dotlist(list(changes)))
-        return TrainConfig.model_validate(OmegaConf.to_container(merged, resolve=True))
+        base = OmegaConf.load(_folder(method) / f"{preset}.yaml")
+        merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(changes)))
+        return kind.model_validate(OmegaConf.to_container(merged, resolve=True))
     except ValidationError as error:
         first = error.errors()[0]
         place = [str(part) for part in first["loc"]]
-        if place[:1] == ["network"]:
+        if place[:1] == ["network"] and method == "eggan":
             del place[1:2]  # the form, by which pydantic tells the two kinds of network apart
         unknown = first["type"] == "extra_forbidden"
         reason = "is not a known key" if unknown else first["msg"].removeprefix("Value error, ")

@@ -1,7 +1,7 @@
-"""A training run: classifiers first, then Eq. 7 step by step, with checkpoints, a log and sample grids.
+"""A training run of any method: what it learns from first, then step by step, with checkpoints, a log and sample grids.
 
 The run folder holds `config.yaml`, `log.jsonl`, `samples/STEP.png`, `checkpoint/state.pt` (everything to go on) and
-`model/` (moving average of E and G). The same command on the same folder goes on where it stopped.
+`model/` (moving average of the model). The same command on the same folder goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import json
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 import yaml
+from pydantic import ValidationError
 from rich.console import Console
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -28,13 +29,16 @@ from eggan.data.batches import Batch, TrainingRows, draw_batch
 from eggan.errors import EgganError
 from eggan.files import write_atomically
 from eggan.losses import LEVELS
+from eggan.method import ClassifierName, JudgedConfig, Method, Model, RunConfig, as_asked, as_taught, show_exemplars
 from eggan.model import EGGAN
 from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, channels_last
 from eggan.objective import Judges, Objective
 from eggan.progress import bar
-from eggan.training.card import model_card
+from eggan.rivals import rival
+from eggan.training.card import model_card, rival_card
 from eggan.training.classifiers import classifier
 from eggan.training.config import TrainConfig
+from eggan.weights import official_vgg19
 
 __all__ = ["Stopped", "describe", "train"]
 
@@ -46,7 +50,7 @@ class Stopped(Exception):  # noqa: N818 - no error
     """The run was asked to stop, saved a checkpoint and did."""
 
 
-def train(config: TrainConfig, out: Path) -> Path:
+def train(config: RunConfig, out: Path) -> Path:
     """Run, or go on with, a training run.
 
     Args:
@@ -64,31 +68,33 @@ def train(config: TrainConfig, out: Path) -> Path:
     _settle_config(config, out)
     faces, val = read_faces(config.data, config.image_size), read_faces(config.val, config.image_size)
     check_people_apart(faces, val)
-    judges, phi = _judges(config, faces, out, console)
-    torch.manual_seed(config.seed)
-    objective = _objective(config, judges)
-    if config.init is not None and not (out / CHECKPOINT).is_file():
-        _start_from(config.init, objective.model)
-    run = _Run(config, objective, out, phi)
+    method, card = _method(config, faces, out, console)
+    run = _Run(config, method, out, card)
     run.restore()
-    samples = _Samples(val)
-    rows = TrainingRows(faces)
+    show_exemplars(run.ema, faces)
+    samples = _Samples(as_asked(run.ema, val))
+    rows = TrainingRows(as_taught(run.ema, faces))
+    updates = config.critic_steps if run.critics else 1
+    presented = config.batch_size * updates
     begun, first, sums = time.monotonic(), run.step, TermSums()
     with bar(console) as progress, _stop_signals() as stop:
         task = progress.add_task("training", total=config.steps, completed=run.step, note="")
         while run.step < config.steps:
-            batch = draw_batch(rows, config.batch_size, paired=config.losses.paired > 0, generator=run.generator)
-            for name, value in run.advance(batch).items():
+            batches = [
+                draw_batch(rows, config.batch_size, paired=config.paired, generator=run.generator)
+                for _ in range(updates)
+            ]
+            for name, value in run.advance(batches).items():
                 sums[name] = sums.get(name, 0.0) + value.item()
             _check_finite(sums, run.step, out)
             if run.step % config.log_every == 0:
-                rate = (run.step - first) * config.batch_size / (time.monotonic() - begun)
+                rate = (run.step - first) * presented / (time.monotonic() - begun)
                 means = {name: total / config.log_every for name, total in sums.items()}
                 run.log(means, rate)
                 note = f"{rate:.0f} images/s  " + "  ".join(f"{name} {mean:.4g}" for name, mean in means.items())
                 progress.update(task, note=note)
                 if not console.is_terminal:
-                    left = (config.steps - run.step) * config.batch_size / rate / 60
+                    left = (config.steps - run.step) * presented / rate / 60
                     console.print(f"step {run.step}/{config.steps}  {note}  {left:.0f} min left", soft_wrap=True)
                 sums = TermSums()
             progress.update(task, completed=run.step)
@@ -101,8 +107,10 @@ def train(config: TrainConfig, out: Path) -> Path:
     return out / "model"
 
 
-def describe(config: TrainConfig) -> str:
+def describe(config: RunConfig) -> str:
     """The resolved configuration, and the parameter count of every network that the run would train or use."""
+    if not isinstance(config, TrainConfig):
+        return _describe_rival(config)
     with torch.device("meta"):
         objective = _objective(config, Judges(None, None, None))
         networks: dict[str, nn.Module | None] = {
@@ -120,39 +128,52 @@ def describe(config: TrainConfig) -> str:
     return config.to_yaml() + "\n# parameters\n" + "".join(f"# {line}\n" for line in lines)
 
 
+def _describe_rival(config: RunConfig) -> str:
+    def untrained(_: ClassifierName) -> AttributeClassifier:
+        assert isinstance(config, JudgedConfig)
+        return AttributeClassifier(config.classifiers.width, 1)
+
+    with torch.device("meta"):
+        method = rival(config.method).method(config, untrained)
+    sizes = _sizes(method.model) | {
+        name: _size(network) for name, network in method.named_children() if name not in ("model", "phi")
+    }
+    return config.to_yaml() + "\n# parameters\n" + "".join(f"# {name:14}{n:>13,}\n" for name, n in sizes.items())
+
+
 class _Run:
     """What changes during a run, and how it is written and read back."""
 
-    def __init__(self, config: TrainConfig, objective: Objective, out: Path, phi: str) -> None:
-        self.config, self.objective, self.out, self.phi = config, objective, out, phi
+    def __init__(self, config: RunConfig, objective: Method, out: Path, card: Callable[[int], str]) -> None:
+        self.config, self.objective, self.out, self.card = config, objective, out, card
         self.step = 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.average = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        self.critics: list[nn.Module] = [network for network in (objective.D_z, objective.D_img) if network is not None]
-        self.optimizers = {"E, G": self._adam([objective.model])}
+        self.critics = objective.critics
+        self.optimizers = {"E, G": self._adam(objective.learners)}  # EGGAN's names, whatever the method's networks are
         if self.critics:
             self.optimizers["D_z, D_img"] = self._adam(self.critics)
 
     @property
-    def ema(self) -> EGGAN:
-        """The moving average of E and G, which is what ships."""
-        model = self.average.module
-        assert isinstance(model, EGGAN)
-        return model
+    def ema(self) -> Model:
+        """The moving average of the model, which is what ships."""
+        return self.average.module  # type: ignore[return-value]
 
-    def advance(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of Eq. 7: the critics on a pass of E and G, then E and G on the same pass."""
+    def advance(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """One step: the critics on a pass over each batch, then the learners on the last of these passes."""
         c = self.config
         rate = c.learning_rate * min(1.0, (1 - self.step / c.steps) / (1 - c.decay_from))
         precision = torch.autocast("cpu", torch.bfloat16, enabled=c.precision == "bfloat16")
         terms: dict[str, Tensor] = {}
-        with precision:
-            out = self.objective.perform(batch)
-        if self.critics:
-            with precision:
-                loss = self.objective.discriminator_loss(batch, out, self.generator)
-            self._descend("D_z, D_img", loss.total, rate)
-            terms |= loss.terms
+        for batch in batches:
+            noise = self.objective.draw_noise(len(batch.u_i), self.generator)
+            with precision, torch.set_grad_enabled(batch is batches[-1]):
+                out = self.objective.perform(batch, noise)
+            if self.critics:
+                with precision:
+                    loss = self.objective.discriminator_loss(batch, out, noise)
+                self._descend("D_z, D_img", loss.total, rate)
+                terms |= loss.terms
         with precision:
             loss = self.objective.generator_loss(batch, out)
         self._descend("E, G", loss.total, rate)
@@ -170,9 +191,7 @@ class _Run:
             "generator": self.generator.get_state(),
         }
         write_atomically(self.out / CHECKPOINT, lambda beside: torch.save(state, beside))
-        sizes = {"E": _size(self.objective.model.E), "G": _size(self.objective.model.G)}
-        card = model_card(self.config, self.step, self.phi, sizes)
-        self.ema.save_pretrained(self.out / "model", card, torch.float16)
+        self.ema.save_pretrained(self.out / "model", self.card(self.step), torch.float16)
 
     def restore(self) -> None:
         """Take the checkpoint up, if there is one, and cut the log back to it."""
@@ -203,7 +222,7 @@ class _Run:
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def _adam(self, networks: list[nn.Module]) -> torch.optim.Adam:
+    def _adam(self, networks: Sequence[nn.Module]) -> torch.optim.Adam:
         parameters = [p for network in networks for p in network.parameters()]
         return torch.optim.Adam(parameters, lr=self.config.learning_rate, betas=self.config.betas)
 
@@ -230,7 +249,7 @@ class _Samples:
         self.val, self.sources, self.targets = val, sources, targets
 
     @torch.no_grad()
-    def draw(self, model: EGGAN, path: Path) -> None:
+    def draw(self, model: Model, path: Path) -> None:
         """A row of edits and a row of true images for each person."""
         was_training = model.training
         images, u = self.val.images.float() / 127.5 - 1, self.val.action_units / MAX_INTENSITY
@@ -248,10 +267,30 @@ class _Samples:
         write_atomically(path, lambda beside: sheet.save(beside, "PNG"))
 
 
+def _method(config: RunConfig, faces: Faces, out: Path, console: Console) -> tuple[Method, Callable[[int], str]]:
+    """The method with what it learns from, at its first weights; and its model card after so many steps."""
+    if isinstance(config, TrainConfig):
+        judges, phi = _judges(config, faces, out, console)
+        torch.manual_seed(config.seed)
+        objective = _objective(config, judges)
+        if config.init is not None and not (out / CHECKPOINT).is_file():
+            _start_from(config.init, objective.model)
+        return objective, partial(model_card, config, phi=phi, sizes=_sizes(objective.model))
+
+    def trained(name: ClassifierName) -> AttributeClassifier:
+        assert isinstance(config, JudgedConfig)
+        return classifier(name, config, faces, out.parent / "classifiers", partial(console.print, highlight=False))
+
+    torch.manual_seed(config.seed)
+    method = rival(config.method).method(config, trained)
+    about = rival(config.method).about(config)
+    return method, partial(rival_card, config, about=about, sizes=_sizes(method.model))
+
+
 def _judges(config: TrainConfig, faces: Faces, out: Path, console: Console) -> tuple[Judges, str]:
-    cache, say = out.parent / "classifiers", lambda line: console.print(line, highlight=False)
+    w, cache, say = config.losses, out.parent / "classifiers", lambda line: console.print(line, highlight=False)
     C_exp = classifier("C_exp", config, faces, cache, say) if config.losses.au else None
-    vgg19 = _official_vgg19(config.losses.vgg19) if config.losses.perceptual and config.losses.vgg19 else None
+    vgg19 = official_vgg19(w.vgg19, VGG19Stage3) if w.perceptual and w.vgg19 else None
     C_id = classifier("C_id", config, faces, cache, say) if _needs_C_id(config) else None
     if not config.losses.perceptual:
         phi = "none, the term has no weight"
@@ -293,15 +332,8 @@ def _needs_C_id(config: TrainConfig) -> bool:
     return config.losses.identity > 0 or (config.losses.perceptual > 0 and config.losses.vgg19 is None)
 
 
-def _official_vgg19(path: str) -> VGG19Stage3:
-    try:
-        tensors = load_file(path) if path.endswith(".safetensors") else torch.load(path, weights_only=True)
-        return VGG19Stage3(tensors)
-    except Exception as error:
-        raise EgganError(
-            f"losses.vgg19: {path} does not hold the official VGG19 weights ({type(error).__name__}); give "
-            "torchvision's vgg19 state dict as .pth or .safetensors, or leave it out."
-        ) from None
+def _sizes(model: nn.Module) -> dict[str, int]:
+    return {name: _size(network) for name, network in model.named_children()}
 
 
 def _without_judges(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -309,21 +341,24 @@ def _without_judges(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(("C_exp.", "C_id.", "phi."))}
 
 
-def _load_all_but_judges(objective: Objective, tensors: dict[str, Tensor]) -> None:
+def _load_all_but_judges(objective: Method, tensors: dict[str, Tensor]) -> None:
     own = objective.state_dict()
     if tensors.keys() != _without_judges(own).keys():
         raise ValueError("other networks than this run's")
     objective.load_state_dict({**own, **tensors})
 
 
-def _settle_config(config: TrainConfig, out: Path) -> None:
+def _settle_config(config: RunConfig, out: Path) -> None:
     """Write the configuration into a new run folder, or check that the old one is the same."""
     path = out / "config.yaml"
     if not path.is_file():
         write_atomically(path, lambda beside: beside.write_text(config.to_yaml()))
         return
-    old, new = yaml.safe_load(path.read_text()), yaml.safe_load(config.to_yaml())
-    changed = [key for key in new if not isinstance(old, dict) or old.get(key) != new[key]]
+    try:
+        old = type(config).model_validate(yaml.safe_load(path.read_text()))
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError):
+        raise EgganError(f"{path} does not describe a run of this method and version: give another --out.") from None
+    changed = [key for key, value in config if getattr(old, key) != value]
     if changed:
         raise EgganError(
             f"{out} holds a run with another {', '.join(changed)}: give another --out, or the settings in {path}."

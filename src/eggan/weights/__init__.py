@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,12 +11,15 @@ import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from eggan.errors import EgganError
 from eggan.files import new_folder
 
-__all__ = ["find_weights", "load_weights", "read_config", "read_tensors", "shipped", "write_weights"]
+__all__ = [
+    "find_weights", "kind_of", "load_weights", "official_vgg19", "read_config", "read_tensors", "shipped",
+    "write_weights",
+]  # fmt: skip
 
 SHIPPED = Path(__file__).parent
 Config = TypeVar("Config", bound=BaseModel)
@@ -35,15 +38,28 @@ def find_weights(name: str | Path, kind: type[nn.Module]) -> Path:
     Raises:
         EgganError: there is none of that name, or it holds another class of network.
     """
-    for folder in (Path(name), Path(name) / "model", SHIPPED / name):
-        if (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
-            if _kind(folder) not in (kind.__name__, None):
-                raise EgganError(f"{name} holds the weights of a {_kind(folder)}, not of a {kind.__name__}.")
-            return folder
+    folder = _find(name)
+    if folder is not None:
+        if _kind(folder) not in (kind.__name__, None):
+            raise EgganError(f"{name} holds the weights of a {_kind(folder)}, not of a {kind.__name__}.")
+        return folder
     raise EgganError(
         f'There is no model "{name}": give one of {", ".join(shipped(kind))}, or a folder with config.json and '
         "model.safetensors."
     )
+
+
+def kind_of(name: str | Path) -> str | None:
+    """Class of the network of a shipped name or a folder; None where there is none, or its `config.json` is broken."""
+    folder = _find(name)
+    return None if folder is None else _kind(folder)
+
+
+def _find(name: str | Path) -> Path | None:
+    for folder in (Path(name), Path(name) / "model", SHIPPED / name):
+        if (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
+            return folder
+    return None
 
 
 def _kind(folder: Path) -> str | None:
@@ -90,6 +106,21 @@ def read_tensors(folder: Path, module: nn.Module) -> None:
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise EgganError(f"{path} does not hold the weights that its config.json describes ({reason}).") from None
+
+
+def official_vgg19(path: str, build: Callable[[Mapping[str, Tensor]], Network]) -> Network:
+    """A network with the official VGG19 weights of a file, which the setting `losses.vgg19` names.
+
+    Raises:
+        EgganError: the file cannot be read, or does not hold what `build` takes of them.
+    """
+    try:
+        return build(load_file(path) if path.endswith(".safetensors") else torch.load(path, weights_only=True))
+    except Exception as error:  # a torn or foreign file fails in many ways
+        raise EgganError(
+            f"losses.vgg19: {path} does not hold the official VGG19 weights ({type(error).__name__}); give "
+            "torchvision's vgg19 state dict as .pth or .safetensors, or leave it out."
+        ) from None
 
 
 def write_weights(folder: Path, module: nn.Module, config: BaseModel, card: str, dtype: torch.dtype) -> None:
