@@ -12,7 +12,7 @@ from torch import Tensor
 from eggan.action_units import MAX_INTENSITY
 from eggan.data.faces_file import Faces
 
-__all__ = ["Batch", "TrainingRows", "augment", "draw_batch"]
+__all__ = ["Batch", "TrainingRows", "augment", "draw_batch", "relight"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class TrainingRows:
         return torch.argsort(shot, stable=True), shot, torch.cumsum(size, 0) - size, size
 
 
-def draw_batch(rows: TrainingRows, batch_size: int, *, paired: bool, generator: torch.Generator) -> Batch:
+def draw_batch(
+    rows: TrainingRows, batch_size: int, *, paired: bool, generator: torch.Generator, relit: bool = False
+) -> Batch:
     """Draw sources at random and a target for each.
 
     Args:
@@ -62,6 +64,7 @@ def draw_batch(rows: TrainingRows, batch_size: int, *, paired: bool, generator: 
         paired: the target is any row of the source's identity and session, and its image is `I_t`;
             else its AUs are those of any row, and there is no true image.
         generator: the run's one source of randomness.
+        relit: `relight` them too.
 
     Returns:
         An augmented batch; a source and its `I_t` are augmented alike.
@@ -77,6 +80,8 @@ def draw_batch(rows: TrainingRows, batch_size: int, *, paired: bool, generator: 
         t = torch.randint(len(faces), (batch_size,), generator=generator)
         images = faces.images[i].unsqueeze(1)
     images = augment(images, generator)
+    if relit:
+        images = relight(images, generator)
     return Batch(
         I_i=images[:, 0].contiguous(memory_format=torch.channels_last),
         u_i=faces.action_units[i] / MAX_INTENSITY,
@@ -106,3 +111,32 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     mean = x.mean(dim=(1, 2, 3, 4), keepdim=True)
     x = (mean + contrast * (x - mean) + 1) * gain - 1
     return x.clamp(-1, 1)
+
+
+def relight(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Another lamp and camera: colour of the light, side it falls from, saturation, gamma.
+
+    The range reaches from a face in the shade, where a dark skin is nearly black, to one in the sun. The sessions of
+    one person differ in these, so that none may tell people apart.
+
+    Args:
+        x: images (B, 3, S, S) or (B, K, 3, S, S) in [-1, 1]; the K images of one item are treated alike.
+        generator: source of randomness.
+
+    Returns:
+        The same shape in [-1, 1].
+    """
+    each = (len(x), *[1] * (x.dim() - 4))
+
+    def uniform(low: float, high: float, channels: int = 1) -> Tensor:
+        return low + (high - low) * torch.rand(*each, channels, 1, 1, generator=generator)
+
+    x = (x + 1) / 2
+    grey = x.mean(dim=-3, keepdim=True)
+    x = grey + uniform(0.6, 1.3) * (x - grey)
+    x = x.clamp(0.002, 1) ** uniform(-0.5, 0.5).exp()
+    side = x.shape[-1]
+    axis = (torch.arange(side) + 0.5) / side * 2 - 1
+    slope = uniform(-0.4, 0.4) * axis + uniform(-0.4, 0.4) * axis[:, None]
+    x = x * (uniform(-0.7, 0.4) + uniform(-0.12, 0.12, 3) + slope).exp()
+    return 2 * x.clamp(0, 1) - 1

@@ -44,6 +44,8 @@ class TrainConfig(BaseModel):
     steps: int = Field(241_200, ge=1)
     batch_size: int = Field(8, ge=1)
     seed: int = 0
+    relit: bool = False
+    """Whether images are shown in other light, from deep shade to sun; source and target of a pair in the same."""
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = Field(0.5, ge=0, lt=1)

@@ -77,7 +77,8 @@ def train(config: TrainConfig, out: Path) -> Path:
     with bar(console) as progress, _stop_signals() as stop:
         task = progress.add_task("training", total=config.steps, completed=run.step, note="")
         while run.step < config.steps:
-            batch = draw_batch(rows, config.batch_size, paired=config.losses.paired > 0, generator=run.generator)
+            paired = config.losses.paired > 0
+            batch = draw_batch(rows, config.batch_size, paired=paired, generator=run.generator, relit=config.relit)
             for name, value in run.advance(batch).items():
                 sums[name] = sums.get(name, 0.0) + value.item()
             _check_finite(sums, run.step, out)
