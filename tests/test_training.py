@@ -210,3 +210,71 @@ def test_dry_run_counts_the_papers_encoder_by_hand() -> None:
     convolutions = sum(16 * a * b + b for a, b in pairwise(channels))
     assert f"# E       {convolutions + 256 * 16 * 256 + 256:>13,}" in text
     assert "au: 100" in text
+
+
+# --- From given weights ----------------------------------------------------------------------------------------------
+
+
+def test_a_run_starts_from_the_weights_of_another_with_other_people_and_another_image_size(
+    toy: Callable[..., TrainConfig], make_faces_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    train(toy(), tmp_path / "first")
+    others = make_faces_file("others.parquet", people=("fay", "gus"))
+    still = ["learning_rate=1e-30", f"data={others}", "image_size=64"]
+    train(toy("small", f"init={tmp_path / 'first'}", *still), tmp_path / "second")
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert EGGAN.from_pretrained(tmp_path / "second").config.image_size == 64
+    assert f"Started from**: the weights of `{tmp_path / 'first'}`" in (tmp_path / "second/model/README.md").read_text()
+    assert f"init: {tmp_path / 'first'}" in (tmp_path / "second" / "config.yaml").read_text()
+
+
+def test_a_resumed_run_does_not_need_the_weights_it_started_from(
+    toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(toy(), tmp_path / "first")
+    config = toy("small", f"init={tmp_path / 'first'}")
+    train(config, tmp_path / "whole")
+
+    advance = loop._Run.advance
+    monkeypatch.setattr(loop._Run, "advance", lambda run, batch: 1 / 0 if run.step == 1 else advance(run, batch))
+    with pytest.raises(ZeroDivisionError):
+        train(config, tmp_path / "cut")
+    monkeypatch.undo()
+    (tmp_path / "first").rename(tmp_path / "gone")
+    train(config, tmp_path / "cut")
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("preset", "change", "said"),
+    [
+        ("small", "network.widths=[8,24]", r"--set network\.widths=\[8,16\]\.$"),
+        ("small", "network.conditioning=64", r"--set network\.conditioning=128\.$"),
+        ("small-paper", "steps=6", r"compose form, and this run trains the latent form"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
+    preset: str, change: str, said: str, toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    train(toy(), tmp_path / "first")
+    with pytest.raises(EgganError, match=said):
+        train(toy(preset, f"init={tmp_path / 'first'}", change), tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+
+
+def test_weights_of_the_latent_form_serve_their_own_image_size_only(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    EGGAN(toy("small-paper").model).save_pretrained(tmp_path / "weights", "card")
+    larger = toy(
+        "small-paper", f"init={tmp_path / 'weights'}", "image_size=64", "network.generator_widths=[8,8,8,8,8,8]"
+    )
+    with pytest.raises(EgganError, match=r"--set image_size=32 --set network\.generator_widths=\[8,8,8,8,8\]\."):
+        train(larger, tmp_path / "run")
+
+
+def test_an_unknown_start_is_refused(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    with pytest.raises(EgganError, match='no model "nowhere"'):
+        train(toy("small", "init=nowhere"), tmp_path / "run")

@@ -38,6 +38,8 @@ class TrainConfig(BaseModel):
 
     data: Path = Path("data/facsynth/train.parquet")
     val: Path = Path("data/facsynth/val.parquet")
+    init: str | None = None
+    """Model whose E and G the run starts from: a shipped name, a run or a folder of weights."""
     image_size: int = 128
     steps: int = Field(241_200, ge=1)
     batch_size: int = Field(8, ge=1)

@@ -28,7 +28,7 @@ from eggan.data.batches import Batch, TrainingRows, draw_batch
 from eggan.errors import EgganError
 from eggan.files import write_atomically
 from eggan.losses import LEVELS
-from eggan.model import EGGAN
+from eggan.model import EGGAN, ModelConfig
 from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, channels_last
 from eggan.objective import Judges, Objective
 from eggan.progress import bar
@@ -60,14 +60,21 @@ def train(config: TrainConfig, out: Path) -> Path:
         Stopped: Ctrl-C or SIGTERM came; a checkpoint was saved first.
     """
     console = Console(stderr=True)
+    begun_before = (out / "checkpoint" / "state.pt").is_file()
+    start = _start(config.init, config.model) if config.init and not begun_before else None
     _settle_config(config, out)
     faces, val = read_faces(config.data, config.image_size), read_faces(config.val, config.image_size)
     check_people_apart(faces, val)
     judges, phi = _judges(config, faces, out, console)
     torch.manual_seed(config.seed)
     objective = _objective(config, judges)
+    if start is not None:
+        objective.model.load_state_dict(start.state_dict())
     run = _Run(config, objective, out, phi)
     run.restore()
+    if start is not None:
+        run.average.n_averaged.fill_(1)  # else the first step's weights would replace the average
+        run.save()  # from here on, the run no longer needs the weights that it started from
     samples = _Samples(val)
     rows = TrainingRows(faces)
     begun, first, sums = time.monotonic(), run.step, TermSums()
@@ -265,6 +272,24 @@ def _objective(config: TrainConfig, judges: Judges) -> Objective:
     D_z = LatentDiscriminator(network.latent_size) if w.latent and network.form == "latent" else None
     D_img = ImageDiscriminator(config.image_size, config.critic_widths) if w.adversarial else None
     return channels_last(Objective(EGGAN(config.model), w, judges, D_z, D_img))
+
+
+def _start(name: str, config: ModelConfig) -> EGGAN:
+    """The model that a run starts from; the compose form's weights serve any image size, the latent form's only one."""
+    model = EGGAN.from_pretrained(name)
+    theirs, ours = (c.network.model_dump(mode="json") for c in (model.config, config))
+    if theirs["form"] != ours["form"]:
+        raise EgganError(
+            f"{name} is a model of the {theirs['form']} form, and this run trains the {ours['form']} form: choose a "
+            "--preset of that form, or other weights."
+        )
+    different = {f"network.{key}": value for key, value in theirs.items() if value != ours[key]}
+    if not model.composes and model.config.image_size != config.image_size:
+        different = {"image_size": model.config.image_size} | different
+    if different:
+        settings = " ".join(f"--set {key}={json.dumps(value).replace(' ', '')}" for key, value in different.items())
+        raise EgganError(f"The weights of {name} do not fit this run: they need {settings}.")
+    return model
 
 
 def _needs_C_id(config: TrainConfig) -> bool:
