@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 
 from eggan.errors import EgganError
 from eggan.model import EGGAN
-from eggan.training import loop
 from eggan.training.classifiers import classifier
 from eggan.training.config import TrainConfig, load_config
 from eggan.training.loop import Stopped, describe, train
+from eggan.training.run import Run
 
 TOY = ["image_size=32", "batch_size=4", "steps=6", "checkpoint_every=3", "log_every=1", "precision=float32"]
 TOY_COMPOSE = [*TOY, "network.widths=[8,16]", "critic_widths=[8,16]"]
@@ -63,15 +63,15 @@ def test_a_run_stopped_half_way_ends_with_the_weights_of_one_that_was_not(
     config = toy(preset)
     train(config, tmp_path / "whole")
 
-    advance, calls = loop._Run.advance, []
+    advance, calls = Run.advance, []
 
-    def cut_at_five(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
+    def cut_at_five(run: Run) -> None:
         calls.append(run.step)
         if len(calls) == 5:
             raise KeyboardInterrupt  # as hard as a kill: nothing is saved on the way out
-        return advance(run, batch)
+        advance(run)
 
-    monkeypatch.setattr(loop._Run, "advance", cut_at_five)
+    monkeypatch.setattr(Run, "advance", cut_at_five)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "cut")
     monkeypatch.undo()
@@ -137,7 +137,7 @@ def test_a_run_leaves_config_samples_card_and_a_loadable_model(toy: Callable[...
 
 def test_a_run_folder_refuses_another_configuration(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
     train(toy(), tmp_path / "run")
-    with pytest.raises(EgganError, match=r"run with another seed: give another --out"):
+    with pytest.raises(EgganError, match=r"run with another seed \(0, not 1\): give another --out"):
         train(toy("small", "seed=1"), tmp_path / "run")
 
 
@@ -153,15 +153,16 @@ def test_a_torn_checkpoint_is_named_and_kept(toy: Callable[..., TrainConfig], tm
 def test_a_diverged_run_says_which_term_and_keeps_the_last_checkpoint(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance = loop._Run.advance
+    advance = Run.advance
 
-    def poison(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
-        terms = advance(run, batch)
-        return terms | {"paired": torch.tensor(float("nan"))} if run.step == 5 else terms
+    def poison(run: Run) -> None:
+        advance(run)
+        if run.step == 5:
+            run.unseen[-1][run.names.index("paired")] = float("nan")
 
-    monkeypatch.setattr(loop._Run, "advance", poison)
+    monkeypatch.setattr(Run, "advance", poison)
     with pytest.raises(EgganError, match="term paired is nan at step 5"):
-        train(toy(), tmp_path / "run")
+        train(toy("small", "log_every=50"), tmp_path / "run")
     assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 3
 
 
@@ -191,14 +192,14 @@ def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
 def test_a_stop_signal_saves_the_step_it_came_in(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance = loop._Run.advance
+    advance = Run.advance
 
-    def interrupted(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
+    def interrupted(run: Run) -> None:
         if run.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        return advance(run, batch)
+        advance(run)
 
-    monkeypatch.setattr(loop._Run, "advance", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.raises(Stopped, match="Stopped at step 4 of 6"):
         train(toy(), tmp_path / "run")
     assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 4
@@ -236,8 +237,8 @@ def test_a_resumed_run_does_not_need_the_weights_it_started_from(
     config = toy("small", f"init={tmp_path / 'first'}")
     train(config, tmp_path / "whole")
 
-    advance = loop._Run.advance
-    monkeypatch.setattr(loop._Run, "advance", lambda run, batch: 1 / 0 if run.step == 1 else advance(run, batch))
+    advance = Run.advance
+    monkeypatch.setattr(Run, "advance", lambda run: 1 / 0 if run.step == 1 else advance(run))
     with pytest.raises(ZeroDivisionError):
         train(config, tmp_path / "cut")
     monkeypatch.undo()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from eggan.errors import EgganError
 
-__all__ = ["check_replaceable", "new_folder", "write_atomically"]
+__all__ = ["check_replaceable", "clear_up", "new_folder", "write_atomically"]
 
 CONTENTS = {
     "model": ("config.json", "model.safetensors", "README.md"),
@@ -20,8 +20,14 @@ CONTENTS = {
 """What the folders hold that are replaced whole."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` on a path beside, then rename it; what stood there stays until the new one is on the disk."""
+def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
+    """Call `write` on a path beside, then rename it; what stood there stays until the new one is on the disk.
+
+    Args:
+        path: the file.
+        write: fills the path that it is given.
+        keep: a name for what stood there, in the same folder; without it that goes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -31,9 +37,25 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.chmod(0o644)
+        if keep is not None and path.exists():
+            path.replace(keep)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def clear_up(path: Path) -> None:
+    """Remove what a process that was killed while it wrote `path` left beside it; an old folder gets its name back.
+
+    Only for a path that nobody else is writing now. The name may be a pattern.
+    """
+    for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+        if (left / path.name).is_dir() and not path.exists():
+            (left / path.name).rename(path)
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def check_replaceable(folder: Path, kind: str) -> None:

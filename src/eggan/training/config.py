@@ -43,6 +43,11 @@ class TrainConfig(BaseModel):
     image_size: int = 128
     steps: int = Field(241_200, ge=1)
     batch_size: int = Field(8, ge=1)
+    """Images a step, over all processes."""
+    accumulate: int = Field(1, ge=1)
+    """Pieces that a process cuts its part of the batch into, so that it fits into memory; changes nothing else."""
+    critic_steps: int = Field(1, ge=1)
+    """Updates of the critics, each on a batch of its own, for one of E and G."""
     seed: int = 0
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
