@@ -24,7 +24,7 @@ def faces(make_faces_file: MakeFile) -> Faces:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches without augmentation."""
-    monkeypatch.setattr(batches, "augment", lambda images, generator: images.float() / 127.5 - 1)
+    monkeypatch.setattr(batches, "with_look", lambda images, look: images.float() / 127.5 - 1)
 
 
 def rows_of(u: torch.Tensor) -> list[int]:

@@ -118,17 +118,21 @@ def images_of(generator: torch.Generator, dtype: torch.dtype = torch.float32) ->
     return tuple((2 * torch.rand(2, 5, 3, 4, 4, generator=generator) - 1).to(dtype))
 
 
+def places(generator: torch.Generator) -> Tensor:
+    return torch.rand(5, 1, 1, 1, generator=generator)
+
+
 @pytest.mark.parametrize("at", AT)
 def test_gradient_penalty_is_zero_for_a_unit_slope_critic(at: str, generator: torch.Generator) -> None:
     real, edit = images_of(generator)
-    assert_allclose(gradient_penalty(linear_critic(1, generator), real, edit, at, generator), 0, atol=1e-6)
+    assert_allclose(gradient_penalty(linear_critic(1, generator), real, edit, at, places(generator)), 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("at", AT)
 @pytest.mark.parametrize("slope", [0.25, 3.0, 10.0])
 def test_gradient_penalty_is_the_squared_excess_of_the_slope(at: str, slope: float, generator: torch.Generator) -> None:
     real, edit = images_of(generator)
-    penalty = gradient_penalty(linear_critic(slope, generator), real, edit, at, generator)
+    penalty = gradient_penalty(linear_critic(slope, generator), real, edit, at, places(generator))
     assert_allclose(penalty, (slope - 1) ** 2, rtol=1e-5)
 
 
@@ -145,14 +149,14 @@ def test_gradient_penalty_at_data_is_taken_at_the_real_images(generator: torch.G
 
 def test_gradient_penalty_at_interpolates_is_taken_on_the_line_to_the_edit(generator: torch.Generator) -> None:
     real, edit = images_of(generator)
-    places: list[Tensor] = []
+    seen: list[Tensor] = []
 
     def critic(x: Tensor) -> Tensor:
-        places.append(x.detach())
+        seen.append(x.detach())
         return quadratic_critic(x)
 
-    penalty = gradient_penalty(critic, real, edit, "interpolates", generator)
-    (x,) = places
+    penalty = gradient_penalty(critic, real, edit, "interpolates", places(generator))
+    (x,) = seen
     share = ((x - real) / (edit - real)).flatten(1).median(dim=1).values
     assert 0 <= share.min() < share.max() <= 1
     torch.testing.assert_close(x, real + share.view(-1, 1, 1, 1) * (edit - real), rtol=0, atol=1e-5)
@@ -167,7 +171,7 @@ def test_gradient_penalty_reaches_the_critic_as_finite_differences_say(at: str) 
     critic.requires_grad_(True)
 
     def penalty() -> Tensor:
-        return gradient_penalty(critic, real, edit, at, torch.Generator().manual_seed(1))
+        return gradient_penalty(critic, real, edit, at, places(torch.Generator().manual_seed(1)))
 
     penalty().backward()
     h = 1e-6
@@ -189,7 +193,7 @@ def test_gradient_penalty_leaves_the_images_without_gradient(generator: torch.Ge
     real, edit = images_of(generator)
     edit.requires_grad_(True)
     critic = nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
-    gradient_penalty(critic, real, edit, "interpolates", generator).backward()
+    gradient_penalty(critic, real, edit, "interpolates", places(generator)).backward()
     assert edit.grad is None
     assert not real.requires_grad
 
@@ -199,7 +203,7 @@ def test_gradient_penalty_of_a_flat_critic_has_a_finite_gradient(at: str, genera
     real, edit = images_of(generator)
     critic = nn.Linear(48, 1)
     nn.init.zeros_(critic.weight)
-    penalty = gradient_penalty(lambda x: critic(x.flatten(1)).squeeze(1), real, edit, at, generator)
+    penalty = gradient_penalty(lambda x: critic(x.flatten(1)).squeeze(1), real, edit, at, places(generator))
     penalty.backward()
     assert penalty == 1
     assert critic.weight.grad.isfinite().all()

@@ -14,7 +14,7 @@ from eggan import losses
 from eggan.data import Batch, draw_batch, read_faces
 from eggan.data.batches import TrainingRows
 from eggan.networks import AttributeClassifier
-from eggan.objective import Judges, Objective
+from eggan.objective import Judges, Noise, Objective
 from eggan.training.config import load_config
 from eggan.training.loop import _objective
 
@@ -69,10 +69,14 @@ def without(*terms: str) -> list[str]:
     return [f"losses.{term}=0" for term in terms]
 
 
+def noise(objective: Objective, generator: torch.Generator) -> Noise:
+    return objective.draw_noise(4, generator)
+
+
 def step(objective: Objective, batch: Batch, generator: torch.Generator) -> None:
     """Both losses on one pass of E and G, and their gradients."""
     out = objective.perform(batch)
-    objective.discriminator_loss(batch, out, generator).total.backward()
+    objective.discriminator_loss(batch, out, noise(objective, generator)).total.backward()
     objective.generator_loss(batch, out).total.backward()
 
 
@@ -81,7 +85,7 @@ def step(objective: Objective, batch: Batch, generator: torch.Generator) -> None
 
 def test_a_discriminator_step_reaches_the_critics_only(batch: Batch, generator: torch.Generator) -> None:
     objective = latent_objective()
-    objective.discriminator_loss(batch, objective.perform(batch), generator).total.backward()
+    objective.discriminator_loss(batch, objective.perform(batch), noise(objective, generator)).total.backward()
     assert reached(objective) == {"D_z", "D_img"}
 
 
@@ -163,7 +167,7 @@ def test_the_papers_objective_has_all_terms(batch: Batch, generator: torch.Gener
     objective = latent_objective()
     out = objective.perform(batch)
     assert set(objective.generator_loss(batch, out).terms) == GENERATOR_TERMS
-    assert set(objective.discriminator_loss(batch, out, generator).terms) == DISCRIMINATOR_TERMS
+    assert set(objective.discriminator_loss(batch, out, noise(objective, generator)).terms) == DISCRIMINATOR_TERMS
 
 
 @pytest.mark.parametrize("term", sorted(GENERATOR_TERMS))
@@ -185,7 +189,7 @@ def test_a_discriminator_term_of_weight_zero_is_left_out(
     batch: Batch, weight: str, left: set[str], generator: torch.Generator
 ) -> None:
     objective = latent_objective(f"losses.{weight}=0")
-    assert set(objective.discriminator_loss(batch, objective.perform(batch), generator).terms) == left
+    assert set(objective.discriminator_loss(batch, objective.perform(batch), noise(objective, generator)).terms) == left
 
 
 def test_no_reconstruction_is_made_where_no_term_needs_one(batch: Batch) -> None:
@@ -211,7 +215,7 @@ def test_a_generator_total_is_the_weighted_sum_of_its_terms(batch: Batch) -> Non
 
 def test_a_discriminator_total_is_the_weighted_sum_of_its_terms(batch: Batch, generator: torch.Generator) -> None:
     objective = latent_objective("losses.gradient_penalty=7", "losses.latent_penalty=300")
-    loss = objective.discriminator_loss(batch, objective.perform(batch), generator)
+    loss = objective.discriminator_loss(batch, objective.perform(batch), noise(objective, generator))
     expected = loss.terms["D_z"] + loss.terms["D_img"] + 7 * loss.terms["gradient_penalty"]
     expected += 300 * loss.terms["latent_penalty"]
     assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -222,7 +226,10 @@ def test_each_term_is_its_equation_of_its_own_images_and_labels(batch: Batch, ge
     for judge in (objective.C_exp, objective.C_id):  # verdicts that depend on the image
         nn.init.normal_(judge.fc.weight, std=100.0)
     out = objective.perform(batch)
-    terms = objective.generator_loss(batch, out).terms | objective.discriminator_loss(batch, out, generator).terms
+    terms = (
+        objective.generator_loss(batch, out).terms
+        | objective.discriminator_loss(batch, out, noise(objective, generator)).terms
+    )
     with torch.no_grad():
         phi = [objective.C_id.relu3_1(x) for x in (batch.I_i, out.edit, out.reconstruction)]
         expected = {
@@ -243,7 +250,10 @@ def test_each_term_is_its_equation_of_its_own_images_and_labels(batch: Batch, ge
 def test_terms_are_values_for_the_log_without_a_graph(batch: Batch, generator: torch.Generator) -> None:
     objective = latent_objective()
     out = objective.perform(batch)
-    for loss in (objective.generator_loss(batch, out), objective.discriminator_loss(batch, out, generator)):
+    for loss in (
+        objective.generator_loss(batch, out),
+        objective.discriminator_loss(batch, out, noise(objective, generator)),
+    ):
         assert loss.total.requires_grad
         for term in loss.terms.values():
             assert term.shape == ()
@@ -262,7 +272,7 @@ def test_the_place_of_the_gradient_penalty_is_the_configurations(
 
     monkeypatch.setattr("eggan.objective.gradient_penalty", penalty)
     objective = latent_objective(f"losses.penalty_at={at}")
-    objective.discriminator_loss(batch, objective.perform(batch), generator)
+    objective.discriminator_loss(batch, objective.perform(batch), noise(objective, generator))
     assert places == [at]
 
 
@@ -294,10 +304,8 @@ def test_the_compose_form_takes_the_papers_terms_but_the_latent_one(batch: Batch
     objective = compose_objective(*weights)
     out = objective.perform(batch)
     assert set(objective.generator_loss(batch, out).terms) == GENERATOR_TERMS - {"latent"} | {"paired", "mask"}
-    assert set(objective.discriminator_loss(batch, out, generator).terms) == DISCRIMINATOR_TERMS - {
-        "D_z",
-        "latent_penalty",
-    }
+    terms = objective.discriminator_loss(batch, out, noise(objective, generator)).terms
+    assert set(terms) == DISCRIMINATOR_TERMS - {"D_z", "latent_penalty"}
     step(objective, batch, generator)
     assert reached(objective) == {"E", "G", "D_img"}
 
@@ -322,7 +330,7 @@ def test_twenty_critic_steps_on_one_batch_tell_real_images_from_edits(batch: Bat
     with torch.no_grad():
         out = objective.perform(batch)
     for _ in range(20):
-        loss = objective.discriminator_loss(batch, out, generator)
+        loss = objective.discriminator_loss(batch, out, noise(objective, generator))
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()

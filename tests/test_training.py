@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +18,10 @@ from safetensors.torch import load_file
 
 from eggan.errors import EgganError
 from eggan.model import EGGAN
-from eggan.training import loop
 from eggan.training.classifiers import classifier
 from eggan.training.config import TrainConfig, load_config
 from eggan.training.loop import Stopped, describe, train
+from eggan.training.run import Run
 
 TOY = ["image_size=32", "batch_size=4", "steps=6", "checkpoint_every=3", "log_every=1", "precision=float32"]
 TOY_COMPOSE = [*TOY, "network.widths=[8,16]", "critic_widths=[8,16]"]
@@ -64,15 +63,15 @@ def test_a_run_stopped_half_way_ends_with_the_weights_of_one_that_was_not(
     config = toy(preset)
     train(config, tmp_path / "whole")
 
-    advance, calls = loop._Run.advance, []
+    advance, calls = Run.advance, []
 
-    def cut_at_five(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
+    def cut_at_five(run: Run) -> None:
         calls.append(run.step)
         if len(calls) == 5:
             raise KeyboardInterrupt  # as hard as a kill: nothing is saved on the way out
-        return advance(run, batch)
+        advance(run)
 
-    monkeypatch.setattr(loop._Run, "advance", cut_at_five)
+    monkeypatch.setattr(Run, "advance", cut_at_five)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "cut")
     monkeypatch.undo()
@@ -138,7 +137,7 @@ def test_a_run_leaves_config_samples_card_and_a_loadable_model(toy: Callable[...
 
 def test_a_run_folder_refuses_another_configuration(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
     train(toy(), tmp_path / "run")
-    with pytest.raises(EgganError, match=r"run with another seed: give another --out"):
+    with pytest.raises(EgganError, match=r"run with another seed \(0, not 1\): give another --out"):
         train(toy("small", "seed=1"), tmp_path / "run")
 
 
@@ -154,15 +153,16 @@ def test_a_torn_checkpoint_is_named_and_kept(toy: Callable[..., TrainConfig], tm
 def test_a_diverged_run_says_which_term_and_keeps_the_last_checkpoint(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance = loop._Run.advance
+    advance = Run.advance
 
-    def poison(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
-        terms = advance(run, batch)
-        return terms | {"paired": torch.tensor(float("nan"))} if run.step == 5 else terms
+    def poison(run: Run) -> None:
+        advance(run)
+        if run.step == 5:
+            run.unseen[-1][run.names.index("paired")] = float("nan")
 
-    monkeypatch.setattr(loop._Run, "advance", poison)
+    monkeypatch.setattr(Run, "advance", poison)
     with pytest.raises(EgganError, match="term paired is nan at step 5"):
-        train(toy(), tmp_path / "run")
+        train(toy("small", "log_every=50"), tmp_path / "run")
     assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 3
 
 
@@ -192,14 +192,14 @@ def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
 def test_a_stop_signal_saves_the_step_it_came_in(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance = loop._Run.advance
+    advance = Run.advance
 
-    def interrupted(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
+    def interrupted(run: Run) -> None:
         if run.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        return advance(run, batch)
+        advance(run)
 
-    monkeypatch.setattr(loop._Run, "advance", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.raises(Stopped, match="Stopped at step 4 of 6"):
         train(toy(), tmp_path / "run")
     assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 4
@@ -216,68 +216,66 @@ def test_dry_run_counts_the_papers_encoder_by_hand() -> None:
 # --- From given weights ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["small", "small-paper"])
-def test_a_run_can_start_from_the_weights_of_another_with_other_people(
-    preset: str, toy: Callable[..., TrainConfig], make_faces_file: Callable[..., Path], tmp_path: Path
+def test_a_run_starts_from_the_weights_of_another_with_other_people_and_another_image_size(
+    toy: Callable[..., TrainConfig], make_faces_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    given = weights(train(toy(preset), tmp_path / "first").parent)
-    other = make_faces_file("other.parquet", people=("flo", "gil", "hal"))
-    config = toy(preset, f"init={tmp_path / 'first'}", f"data={other}", "learning_rate=1e-12", "steps=1")
-    folder = train(config, tmp_path / "second")
-    started = weights(tmp_path / "second")
-    assert all(torch.allclose(started[name], given[name], atol=1e-3) for name in given)
-    assert f"starting from `{tmp_path / 'first'}`" in (folder / "README.md").read_text()
+    train(toy(), tmp_path / "first")
+    others = make_faces_file("others.parquet", people=("fay", "gus"))
+    still = ["learning_rate=1e-30", f"data={others}", "image_size=64"]
+    train(toy("small", f"init={tmp_path / 'first'}", *still), tmp_path / "second")
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert EGGAN.from_pretrained(tmp_path / "second").config.image_size == 64
+    assert f"Started from**: the weights of `{tmp_path / 'first'}`" in (tmp_path / "second/model/README.md").read_text()
+    assert f"init: {tmp_path / 'first'}" in (tmp_path / "second" / "config.yaml").read_text()
 
 
-def test_a_run_goes_on_without_the_weights_that_it_started_from(
+def test_a_resumed_run_does_not_need_the_weights_it_started_from(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(toy(), tmp_path / "first")
     config = toy("small", f"init={tmp_path / 'first'}")
-    save = loop._Run.save
+    train(config, tmp_path / "whole")
 
-    def stop_after(run: loop._Run) -> None:
-        save(run)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop._Run, "save", stop_after)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "second")
+    advance = Run.advance
+    monkeypatch.setattr(Run, "advance", lambda run: 1 / 0 if run.step == 1 else advance(run))
+    with pytest.raises(ZeroDivisionError):
+        train(config, tmp_path / "cut")
     monkeypatch.undo()
-    shutil.rmtree(tmp_path / "first")
-    train(config, tmp_path / "second")
-    assert losses(tmp_path / "second")[-1]["step"] == 6
-
-
-def test_the_compose_form_can_start_from_weights_for_another_image_size(
-    toy: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
-    train(toy(), tmp_path / "first")
-    train(toy("small", f"init={tmp_path / 'first'}", "image_size=16", "steps=1"), tmp_path / "second")
-    assert EGGAN.from_pretrained(tmp_path / "second").config.image_size == 16
+    (tmp_path / "first").rename(tmp_path / "gone")
+    train(config, tmp_path / "cut")
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
 @pytest.mark.parametrize(
-    ("preset", "change", "sentence"),
+    ("preset", "change", "said"),
     [
-        ("small", "network.widths=[16,16]", "set network.widths as its config.json has them"),
-        ("small-paper", "network.latent_size=4", "has another network than this run: set network.form"),
+        ("small", "network.widths=[8,24]", r"--set network\.widths=\[8,16\]\.$"),
+        ("small", "network.conditioning=64", r"--set network\.conditioning=128\.$"),
+        ("small-paper", "steps=6", r"compose form, and this run trains the latent form"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(
-    preset: str, change: str, sentence: str, toy: Callable[..., TrainConfig], tmp_path: Path
+def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
+    preset: str, change: str, said: str, toy: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     train(toy(), tmp_path / "first")
-    with pytest.raises(EgganError, match=sentence):
+    with pytest.raises(EgganError, match=said):
         train(toy(preset, f"init={tmp_path / 'first'}", change), tmp_path / "second")
+    assert not (tmp_path / "second").exists()
 
 
-def test_the_papers_form_cannot_start_from_weights_for_another_image_size(
+def test_weights_of_the_latent_form_serve_their_own_image_size_only(
     toy: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    train(toy("small-paper"), tmp_path / "first")
-    objective = loop._objective(toy("small-paper"), loop.Judges(None, None, None))
-    other = objective.model.config.model_copy(update={"image_size": 64})
-    object.__setattr__(objective.model, "config", other)
-    with pytest.raises(EgganError, match="made for one size, 32 pixels"):
-        loop._start_from(str(tmp_path / "first"), objective.model)
+    EGGAN(toy("small-paper").model).save_pretrained(tmp_path / "weights", "card")
+    larger = toy(
+        "small-paper", f"init={tmp_path / 'weights'}", "image_size=64", "network.generator_widths=[8,8,8,8,8,8]"
+    )
+    with pytest.raises(EgganError, match=r"--set image_size=32 --set network\.generator_widths=\[8,8,8,8,8\]\."):
+        train(larger, tmp_path / "run")
+
+
+def test_an_unknown_start_is_refused(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    with pytest.raises(EgganError, match='no model "nowhere"'):
+        train(toy("small", "init=nowhere"), tmp_path / "run")

@@ -74,7 +74,7 @@ def gradient_penalty(
     I_i: Tensor,
     edit: Tensor,
     at: Literal["data", "interpolates"],
-    generator: torch.Generator | None = None,
+    place: Tensor | None = None,
 ) -> Tensor:
     """Third term of Eq. 2 without λ_gp: E[(‖∇_x D_img(x)‖₂ - 1)²].
 
@@ -83,12 +83,12 @@ def gradient_penalty(
         I_i: real images.
         edit: generated images of the same shape; used at `interpolates` only.
         at: `data`, x = I_i, as Eq. 2 prints; `interpolates`, x uniform on the line from I_i to Ĩ_i, as in WGAN-GP.
-        generator: source of randomness for the place on that line.
+        place: uniform draws (B, 1, 1, 1), the place on that line; used at `interpolates` only.
     """
     x = I_i.detach()
     if at == "interpolates":
-        place = torch.rand(len(x), 1, 1, 1, generator=generator).to(x)
-        x = torch.lerp(x, edit.detach(), place)
+        assert place is not None, "interpolates without a place on the line"
+        x = torch.lerp(x, edit.detach(), place.to(x))
     x = x.requires_grad_()
     (slope,) = torch.autograd.grad(D_img(x).sum(), x, create_graph=True)
     return (slope.flatten(1).norm(dim=1) - 1).square().mean()

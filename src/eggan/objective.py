@@ -24,10 +24,10 @@ from eggan.losses import (
     perceptual_loss,
     reconstruction_loss,
 )
-from eggan.model import EGGAN
+from eggan.model import EGGAN, LatentForm
 from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, compose
 
-__all__ = ["Edit", "Judges", "LossConfig", "Objective", "Terms"]
+__all__ = ["Edit", "Judges", "LossConfig", "Noise", "Objective", "Terms"]
 
 T = TypeVar("T")
 
@@ -60,6 +60,18 @@ class Edit(NamedTuple):
     edit: Tensor
     mask: Tensor | None
     reconstruction: Tensor | None
+
+
+class Noise(NamedTuple):
+    """What a step of the critics draws at random, one row an image; None where no term needs it.
+
+    Attributes:
+        z: draws of N(0, I) for Eq. 1, (B, latent size).
+        place: where on the line from I_i to Ĩ_i the penalty of Eq. 2 is taken, uniform, (B, 1, 1, 1).
+    """
+
+    z: Tensor | None
+    place: Tensor | None
 
 
 class Terms(NamedTuple):
@@ -121,12 +133,22 @@ class Objective(nn.Module):
         reconstruction = self.model.generate(code, batch.u_i) if w.reconstruction or w.perceptual else None
         return Edit(code.latent, edit, mask, reconstruction)
 
-    def discriminator_loss(self, batch: Batch, out: Edit, generator: torch.Generator) -> Terms:
+    def draw_noise(self, batch_size: int, generator: torch.Generator) -> Noise:
+        """Random numbers of one step of the critics, for the whole of a batch."""
+        w, form = self.weights, self.model.config.network
+        z = place = None
+        if self.D_z is not None and isinstance(form, LatentForm):
+            z = torch.randn(batch_size, form.latent_size, generator=generator)
+        if self.D_img is not None and w.gradient_penalty and w.penalty_at == "interpolates":
+            place = torch.rand(batch_size, 1, 1, 1, generator=generator)
+        return Noise(z, place)
+
+    def discriminator_loss(self, batch: Batch, out: Edit, noise: Noise) -> Terms:
         """What D_z and D_img minimise: -L_adv^z (Eq. 1) and L_adv^img (Eq. 2). E and G get no gradient."""
         w, L = self.weights, {}
         if self.D_z is not None and out.latent is not None:
             l = out.latent.detach().float()
-            z = torch.randn(l.shape, generator=generator).to(l.device)
+            z = _present(noise.z)
             L["D_z"] = -latent_adversarial(self.D_z(z), self.D_z(l))
             if w.latent_penalty:
                 with torch.autocast(l.device.type, enabled=False):
@@ -136,7 +158,7 @@ class Objective(nn.Module):
             L["D_img"] = critic_loss(self.D_img(batch.I_i), self.D_img(edit))
             if w.gradient_penalty:
                 with torch.autocast(batch.I_i.device.type, enabled=False):
-                    L["gradient_penalty"] = gradient_penalty(self.D_img, batch.I_i, edit, w.penalty_at, generator)
+                    L["gradient_penalty"] = gradient_penalty(self.D_img, batch.I_i, edit, w.penalty_at, noise.place)
         return self._sum({"D_z": 1.0, "D_img": 1.0, **w.model_dump(include={"gradient_penalty", "latent_penalty"})}, L)
 
     def generator_loss(self, batch: Batch, out: Edit) -> Terms:

@@ -39,10 +39,15 @@ class TrainConfig(BaseModel):
     data: Path = Path("data/facsynth/train.parquet")
     val: Path = Path("data/facsynth/val.parquet")
     init: str | None = None
-    """Shipped name, run or folder of weights that E and G start from; anew where there is none."""
+    """Model whose E and G the run starts from: a shipped name, a run or a folder of weights."""
     image_size: int = 128
     steps: int = Field(241_200, ge=1)
     batch_size: int = Field(8, ge=1)
+    """Images a step, over all processes."""
+    accumulate: int = Field(1, ge=1)
+    """Pieces that a process cuts its part of the batch into, so that it fits into memory; changes nothing else."""
+    critic_steps: int = Field(1, ge=1)
+    """Updates of the critics, each on a batch of its own, for one of E and G."""
     seed: int = 0
     relit: bool = False
     """Whether images are shown in other light, from deep shade to sun; source and target of a pair in the same."""
