@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from eggan.errors import EgganError
 from eggan.model import EGGAN
@@ -60,7 +62,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
 def test_a_run_stopped_half_way_ends_with_the_weights_of_one_that_was_not(
     preset: str, toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = toy(preset)
+    config = toy(preset, "log_every=4")  # a line of the log is the mean of steps before and after the checkpoint
     train(config, tmp_path / "whole")
 
     advance, calls = Run.advance, []
@@ -78,7 +80,7 @@ def test_a_run_stopped_half_way_ends_with_the_weights_of_one_that_was_not(
     train(config, tmp_path / "cut")
 
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert [line["step"] for line in losses(tmp_path / "cut")] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in losses(tmp_path / "cut")] == [4, 6]
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
@@ -141,13 +143,101 @@ def test_a_run_folder_refuses_another_configuration(toy: Callable[..., TrainConf
         train(toy("small", "seed=1"), tmp_path / "run")
 
 
-def test_a_torn_checkpoint_is_named_and_kept(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+def test_a_torn_checkpoint_falls_back_on_the_one_before_and_ends_the_same(
+    toy: Callable[..., TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(toy(), tmp_path / "run")
+    whole = weights(tmp_path / "run")
     path = tmp_path / "run" / "checkpoint" / "state.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(EgganError, match=r"state\.pt cannot be read"):
+    path.write_bytes(path.read_bytes()[:-1000])
+    train(toy(), tmp_path / "run")
+    assert "state.pt cannot be read (RuntimeError); going on from previous.pt, step 3." in capsys.readouterr().err
+    assert [line["step"] for line in losses(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(tmp_path / "run").items())
+
+
+def test_torn_checkpoints_are_named_and_kept(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    torn = [tmp_path / "run" / "checkpoint" / name for name in ("state.pt", "previous.pt")]
+    for path in torn:
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(
+        EgganError, match=r"state\.pt cannot be read .*previous\.pt cannot be read .*start this run anew"
+    ):
         train(toy(), tmp_path / "run")
-    assert path.stat().st_size == 1000
+    assert [path.stat().st_size for path in torn] == [1000, 1000]
+
+
+def test_a_checkpoint_of_other_networks_is_refused(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").unlink()
+    with pytest.raises(EgganError, match=r"checkpoint does not fit this run \("):
+        train(toy("small", "network.widths=[8,24]"), tmp_path / "run")
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
+    toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(toy(), tmp_path / "whole")
+    advance, (soft, hard) = Run.advance, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def no_room_after_four(run: Run) -> None:
+        advance(run)
+        if run.step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+
+    monkeypatch.setattr(Run, "advance", no_room_after_four)
+    try:
+        with pytest.raises(EgganError, match=r"run cannot be written to at step 6 .* goes on from step 3\.$"):
+            train(toy("small", "sample_every=100"), tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 3
+    train(toy("small", "sample_every=100"), tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "run")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_model_that_was_being_replaced_comes_back(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    before = weights(tmp_path / "run")
+    (tmp_path / "run" / ".model-old-abc").mkdir()
+    (tmp_path / "run" / "model").rename(tmp_path / "run" / ".model-old-abc" / "model")
+    (tmp_path / "run" / "checkpoint" / ".state-abc.pt").write_bytes(b"half")
+    train(toy(), tmp_path / "run")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path / "run").items())
+    assert not list((tmp_path / "run").rglob(".*"))
+
+
+def test_three_kills_lose_nothing(make_faces_file: Callable[..., Path]) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "kill_training.py"
+    command = [sys.executable, str(script), "--kills", "3", "--steps", "80", "--faces", str(make_faces_file())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 kills" in done.stdout
+    assert "differences from the run left alone: none" in done.stdout
+
+
+def test_the_critics_take_more_steps_than_the_generator_where_the_configuration_says_so(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    train(toy("small-paper", "critic_steps=3"), tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["optimizers"]
+    assert {name: int(optimizer["state"][0]["step"]) for name, optimizer in state.items()} == {
+        "E, G": 6,
+        "D_z, D_img": 18,
+    }
+
+
+def test_tensorboard_shows_the_log_and_the_samples(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    logged = [(line["step"], line["paired"]) for line in losses(tmp_path / "run")]
+    shown = [(event.step, event.value) for event in board.Scalars("paired")]
+    assert shown == [(step, pytest.approx(value)) for step, value in logged]
+    assert [event.step for event in board.Images("samples")] == [6]
 
 
 def test_a_diverged_run_says_which_term_and_keeps_the_last_checkpoint(
