@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eggan.action_units import NUMBERS
-from eggan.data import Faces, augment, batches, draw_batch, read_faces
+from eggan.data import Faces, augment, batches, draw_batch, read_faces, relight
 from eggan.data.batches import TrainingRows
 
 MakeFile = Callable[..., Path]
@@ -24,7 +24,7 @@ def faces(make_faces_file: MakeFile) -> Faces:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches without augmentation."""
-    monkeypatch.setattr(batches, "augment", lambda images, generator: images.float() / 127.5 - 1)
+    monkeypatch.setattr(batches, "with_look", lambda images, look: images.float() / 127.5 - 1)
 
 
 def rows_of(u: torch.Tensor) -> list[int]:
@@ -169,3 +169,38 @@ def test_a_flat_grey_changes_in_brightness_alone_by_a_tenth_at_most(generator: t
     gain = out[:, 0, 0, 0, 0] / 120
     assert 0.9 <= gain.min() < 0.95
     assert 1.05 < gain.max() <= 1.1
+
+
+# --- Other light -----------------------------------------------------------------------------------------------------
+
+
+def test_relighting_keeps_the_range_and_changes_every_picture(generator: torch.Generator) -> None:
+    x = torch.rand(6, 3, 8, 8, generator=generator) * 2 - 1
+    lit = relight(x, generator)
+    assert lit.shape == x.shape
+    assert lit.abs().max() <= 1
+    assert (lit - x).abs().mean(dim=(1, 2, 3)).min() > 0.01
+
+
+def test_the_images_of_one_item_are_relit_alike_and_items_differently(generator: torch.Generator) -> None:
+    x = (torch.rand(1, 1, 3, 8, 8, generator=generator) * 2 - 1).expand(6, 2, -1, -1, -1)
+    lit = relight(x, generator)
+    assert torch.equal(lit[:, 0], lit[:, 1])
+    assert (lit[0] - lit[1:]).abs().mean(dim=(1, 2, 3, 4)).min() > 0.01
+
+
+def test_relighting_reaches_from_shade_to_sun(generator: torch.Generator) -> None:
+    brightness = relight(torch.zeros(500, 3, 8, 8), generator).mean(dim=(1, 2, 3))
+    assert brightness.min() < -0.6
+    assert brightness.max() > 0.5
+
+
+@pytest.mark.parametrize("relit", [False, True])
+def test_a_batch_is_relit_where_asked_for(make_faces_file: Callable[..., Path], relit: bool) -> None:
+    rows = TrainingRows(read_faces(make_faces_file(), 32))
+    plain, drawn = (
+        draw_batch(rows, 16, paired=True, generator=torch.Generator().manual_seed(2), relit=relit)
+        for relit in (False, relit)
+    )
+    assert torch.equal(plain.u_t, drawn.u_t)
+    assert torch.equal(plain.I_i, drawn.I_i) is not relit

@@ -10,10 +10,11 @@ import torch
 from numpy.testing import assert_allclose
 from torch import Tensor, nn
 
+from eggan.data import relight
 from eggan.estimator import ActionUnitEstimator, EstimatorConfig
 from eggan.training import clock
 from eggan.training.clock import by_the_clock, moving_average
-from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise, relight
+from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise
 
 Disturbance = Callable[[Tensor, torch.Generator], Tensor]
 

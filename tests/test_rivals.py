@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import eggan.rivals
 from eggan.action_units import EMOTIONS, NUMBERS
 from eggan.data import Batch, Faces, draw_batch, read_faces
 from eggan.data.batches import TrainingRows
@@ -22,14 +24,14 @@ from eggan.errors import EgganError
 from eggan.evaluation.protocol import asked_for, edit_pairs
 from eggan.method import Method, as_asked, as_taught, prototypes, show_exemplars
 from eggan.model import EGGAN, ComposeForm, ModelConfig
-from eggan.networks import AttributeClassifier, AttributeCritic, ImageTranslator, VGG19Stage5
+from eggan.networks import AttributeClassifier, AttributeCritic, ImageTranslator, VGG19Stage3, VGG19Stage5
 from eggan.rivals import load_model, rival, rivals
 from eggan.rivals.ganimation import GANimation, GANimationConfig, attend, smoothness
 from eggan.rivals.homointerpgan import GROUP, REGIONS, FeatureCritic, HomoInterpGAN, HomoInterpGANConfig
 from eggan.rivals.stargan import StarGAN, StarGANConfig, nearest_emotion
-from eggan.training import loop
 from eggan.training.config import load_config, load_rival_config, presets
 from eggan.training.loop import train
+from eggan.training.run import Run
 
 TOY = ["image_size=32", "batch_size=4", "critic_steps=2", "precision=float32"]
 SHAPE = {
@@ -181,9 +183,9 @@ def test_an_exemplar_is_the_image_with_the_nearest_action_units(faces: Faces, mo
 
 
 def test_homointerpgan_without_shares_is_its_reconstruction(batch: Batch) -> None:
-    model = HomoInterpGAN(HomoInterpGANConfig(image_size=32, width=4)).eval()
+    model = HomoInterpGAN(HomoInterpGANConfig(image_size=32, width=16)).eval()
     for weight in (p for p in model.parameters() if p.dim() == 4):
-        nn.init.kaiming_normal_(weight)  # else nothing of the picture is left after thirteen layers so narrow
+        nn.init.kaiming_normal_(weight)  # PyTorch's own start leaves nothing of the picture after so many layers
     still = model.towards(batch.I_i, batch.I_i.flip(0), 0.0)
     torch.testing.assert_close(still, model.Dec(model.E(batch.I_i).relu5_1))
     assert not torch.allclose(model.towards(batch.I_i, batch.I_i.flip(0)), still, atol=1e-6)
@@ -203,6 +205,22 @@ def test_c_id_folded_is_the_same_function(batch: Batch) -> None:
     for stage in C_id.stages[:4]:
         x = stage(x)
     torch.testing.assert_close(seen.relu5_1, C_id.stages[4][:4](x), rtol=0, atol=1e-4)
+
+
+def test_the_official_weights_are_taken_in_vgg19s_order(batch: Batch, tmp_path: Path) -> None:
+    with torch.device("meta"):
+        shapes = [(n, conv) for n, conv in zip(VGG19Stage5.FEATURES, VGG19Stage5(64).convs, strict=True)]
+    weights = {f"features.{n}.weight": 0.05 * torch.randn(conv.weight.shape) for n, conv in shapes}
+    weights |= {f"features.{n}.bias": 0.05 * torch.randn(conv.bias.shape) for n, conv in shapes}
+    seen = VGG19Stage5.official(weights)(batch.I_i)
+    torch.testing.assert_close(seen.relu3_1, VGG19Stage3(weights)(batch.I_i))
+    torch.save(weights, tmp_path / "vgg19.pth")
+    m = method("homointerpgan", "", f"losses.vgg19={tmp_path / 'vgg19.pth'}", "classifiers.width=64")
+    assert torch.equal(m.model.E(batch.I_i).relu5_1, seen.relu5_1)
+    with pytest.raises(EgganError, match=r"losses\.vgg19: nowhere\.pth does not hold the official VGG19 weights"):
+        method("homointerpgan", "", "losses.vgg19=nowhere.pth", "classifiers.width=64")
+    with pytest.raises(EgganError, match=r"losses\.vgg19 needs classifiers\.width 64"):
+        method("homointerpgan", "", "losses.vgg19=nowhere.pth")
 
 
 # --- Losses and gradients --------------------------------------------------------------------------------------------
@@ -307,7 +325,7 @@ def test_steps_on_a_fixed_batch_lower_each_side_s_loss(
 def test_the_rivals_are_known_and_none_imports_another() -> None:
     assert rivals() == METHODS
     for name in rivals():
-        path = Path(loop.__file__).parents[1] / "rivals" / f"{name}.py"
+        path = Path(eggan.rivals.__file__).with_name(f"{name}.py")
         imported = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
         assert not any(module.startswith(("eggan.rivals", "eggan.training")) for module in imported)
         assert rival(name).model.__name__.lower() == name
@@ -369,8 +387,8 @@ def test_a_rivals_run_stopped_half_way_ends_with_the_weights_of_one_that_was_not
     often = ["steps=5", "checkpoint_every=2", "log_every=1"]
     config = load_rival_config("homointerpgan", "small", [*settings("homointerpgan"), *files, *often])
     train(config, tmp_path / "whole")
-    advance = loop._Run.advance
-    monkeypatch.setattr(loop._Run, "advance", lambda run, *args: 1 / 0 if run.step == 3 else advance(run, *args))
+    advance = Run.advance
+    monkeypatch.setattr(Run, "advance", lambda run: 1 / 0 if run.step == 3 else advance(run))
     with pytest.raises(ZeroDivisionError):
         train(config, tmp_path / "cut")
     monkeypatch.undo()
@@ -382,18 +400,18 @@ def test_a_rivals_run_stopped_half_way_ends_with_the_weights_of_one_that_was_not
 
 
 def test_a_step_updates_the_critics_on_each_batch_and_the_learners_on_the_last(
-    faces: Faces, tmp_path: Path, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = load_rival_config("ganimation", "small", settings("ganimation"))
+    config = load_rival_config("ganimation", "small", [*settings("ganimation"), "critic_steps=3"])
     m = method("ganimation")
-    run = loop._Run(config, m, tmp_path, lambda step: "card")
+    run = Run(config, m, TrainingRows(faces), PartialState(cpu=True))
     before, seen = copy.deepcopy(m.model.state_dict()), []
     perform = m.perform
     monkeypatch.setattr(
         m, "perform", lambda batch, noise: seen.append(torch.is_grad_enabled()) or perform(batch, noise)
     )
-    drawn = [draw_batch(TrainingRows(faces), 4, paired=False, generator=generator) for _ in range(3)]
-    run.advance(drawn)
+    run.advance()
+    assert run.presented == 12
     assert seen == [False, False, True]
     assert run.optimizers["D_z, D_img"].state_dict()["state"][0]["step"] == 3
     assert run.optimizers["E, G"].state_dict()["state"][0]["step"] == 1
@@ -448,5 +466,6 @@ def test_a_run_folder_refuses_another_method(
     code, _, err = eggan("train", "--method", "ganimation", "--preset", "small", "--out", tmp_path / "run")
     assert code == 1
     assert err == (
-        f"eggan: {tmp_path}/run/config.yaml does not describe a run of this method and version: give another --out.\n"
+        f"eggan: {tmp_path}/run/config.yaml does not describe a run of this method and version of eggan: give another "
+        "--out.\n"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import resource
 import signal
 import subprocess
 import sys
@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from eggan.errors import EgganError
 from eggan.model import EGGAN
-from eggan.training import loop
 from eggan.training.classifiers import classifier
 from eggan.training.config import TrainConfig, load_config
 from eggan.training.loop import Stopped, describe, train
+from eggan.training.run import Run
 
 TOY = ["image_size=32", "batch_size=4", "steps=6", "checkpoint_every=3", "log_every=1", "precision=float32"]
 TOY_COMPOSE = [*TOY, "network.widths=[8,16]", "critic_widths=[8,16]"]
@@ -61,25 +62,25 @@ def losses(folder: Path) -> list[dict[str, float]]:
 def test_a_run_stopped_half_way_ends_with_the_weights_of_one_that_was_not(
     preset: str, toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = toy(preset)
+    config = toy(preset, "log_every=4")  # a line of the log is the mean of steps before and after the checkpoint
     train(config, tmp_path / "whole")
 
-    advance, calls = loop._Run.advance, []
+    advance, calls = Run.advance, []
 
-    def cut_at_five(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
+    def cut_at_five(run: Run) -> None:
         calls.append(run.step)
         if len(calls) == 5:
             raise KeyboardInterrupt  # as hard as a kill: nothing is saved on the way out
-        return advance(run, batch)
+        advance(run)
 
-    monkeypatch.setattr(loop._Run, "advance", cut_at_five)
+    monkeypatch.setattr(Run, "advance", cut_at_five)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "cut")
     monkeypatch.undo()
     train(config, tmp_path / "cut")
 
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert [line["step"] for line in losses(tmp_path / "cut")] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in losses(tmp_path / "cut")] == [4, 6]
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
@@ -138,31 +139,120 @@ def test_a_run_leaves_config_samples_card_and_a_loadable_model(toy: Callable[...
 
 def test_a_run_folder_refuses_another_configuration(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
     train(toy(), tmp_path / "run")
-    with pytest.raises(EgganError, match=r"run with another seed: give another --out"):
+    with pytest.raises(EgganError, match=r"run with another seed \(0, not 1\): give another --out"):
         train(toy("small", "seed=1"), tmp_path / "run")
 
 
-def test_a_torn_checkpoint_is_named_and_kept(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+def test_a_torn_checkpoint_falls_back_on_the_one_before_and_ends_the_same(
+    toy: Callable[..., TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(toy(), tmp_path / "run")
+    whole = weights(tmp_path / "run")
     path = tmp_path / "run" / "checkpoint" / "state.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(EgganError, match=r"state\.pt cannot be read"):
+    path.write_bytes(path.read_bytes()[:-1000])
+    train(toy(), tmp_path / "run")
+    assert "state.pt cannot be read (RuntimeError); going on from previous.pt, step 3." in capsys.readouterr().err
+    assert [line["step"] for line in losses(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(tmp_path / "run").items())
+
+
+def test_torn_checkpoints_are_named_and_kept(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    torn = [tmp_path / "run" / "checkpoint" / name for name in ("state.pt", "previous.pt")]
+    for path in torn:
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(
+        EgganError, match=r"state\.pt cannot be read .*previous\.pt cannot be read .*start this run anew"
+    ):
         train(toy(), tmp_path / "run")
-    assert path.stat().st_size == 1000
+    assert [path.stat().st_size for path in torn] == [1000, 1000]
+
+
+def test_a_checkpoint_of_other_networks_is_refused(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").unlink()
+    with pytest.raises(EgganError, match=r"checkpoint does not fit this run \("):
+        train(toy("small", "network.widths=[8,24]"), tmp_path / "run")
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
+    toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(toy(), tmp_path / "whole")
+    advance, (soft, hard) = Run.advance, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def no_room_after_four(run: Run) -> None:
+        advance(run)
+        if run.step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+
+    monkeypatch.setattr(Run, "advance", no_room_after_four)
+    try:
+        with pytest.raises(EgganError, match=r"run cannot be written to at step 6 .* goes on from step 3\.$"):
+            train(toy("small", "sample_every=100"), tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 3
+    train(toy("small", "sample_every=100"), tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "run")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_model_that_was_being_replaced_comes_back(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    before = weights(tmp_path / "run")
+    (tmp_path / "run" / ".model-old-abc").mkdir()
+    (tmp_path / "run" / "model").rename(tmp_path / "run" / ".model-old-abc" / "model")
+    (tmp_path / "run" / "checkpoint" / ".state-abc.pt").write_bytes(b"half")
+    train(toy(), tmp_path / "run")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path / "run").items())
+    assert not list((tmp_path / "run").rglob(".*"))
+
+
+def test_three_kills_lose_nothing(make_faces_file: Callable[..., Path]) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "kill_training.py"
+    command = [sys.executable, str(script), "--kills", "3", "--steps", "80", "--faces", str(make_faces_file())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 kills" in done.stdout
+    assert "differences from the run left alone: none" in done.stdout
+
+
+def test_the_critics_take_more_steps_than_the_generator_where_the_configuration_says_so(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    train(toy("small-paper", "critic_steps=3"), tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["optimizers"]
+    assert {name: int(optimizer["state"][0]["step"]) for name, optimizer in state.items()} == {
+        "E, G": 6,
+        "D_z, D_img": 18,
+    }
+
+
+def test_tensorboard_shows_the_log_and_the_samples(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    train(toy(), tmp_path / "run")
+    board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    logged = [(line["step"], line["paired"]) for line in losses(tmp_path / "run")]
+    shown = [(event.step, event.value) for event in board.Scalars("paired")]
+    assert shown == [(step, pytest.approx(value)) for step, value in logged]
+    assert [event.step for event in board.Images("samples")] == [6]
 
 
 def test_a_diverged_run_says_which_term_and_keeps_the_last_checkpoint(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance = loop._Run.advance
+    advance = Run.advance
 
-    def poison(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
-        terms = advance(run, batch)
-        return terms | {"paired": torch.tensor(float("nan"))} if run.step == 5 else terms
+    def poison(run: Run) -> None:
+        advance(run)
+        if run.step == 5:
+            run.unseen[-1][run.names.index("paired")] = float("nan")
 
-    monkeypatch.setattr(loop._Run, "advance", poison)
+    monkeypatch.setattr(Run, "advance", poison)
     with pytest.raises(EgganError, match="term paired is nan at step 5"):
-        train(toy(), tmp_path / "run")
+        train(toy("small", "log_every=50"), tmp_path / "run")
     assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 3
 
 
@@ -192,14 +282,14 @@ def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
 def test_a_stop_signal_saves_the_step_it_came_in(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance = loop._Run.advance
+    advance = Run.advance
 
-    def interrupted(run: loop._Run, batch: object) -> dict[str, torch.Tensor]:
+    def interrupted(run: Run) -> None:
         if run.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        return advance(run, batch)
+        advance(run)
 
-    monkeypatch.setattr(loop._Run, "advance", interrupted)
+    monkeypatch.setattr(Run, "advance", interrupted)
     with pytest.raises(Stopped, match="Stopped at step 4 of 6"):
         train(toy(), tmp_path / "run")
     assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == 4
@@ -216,68 +306,66 @@ def test_dry_run_counts_the_papers_encoder_by_hand() -> None:
 # --- From given weights ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["small", "small-paper"])
-def test_a_run_can_start_from_the_weights_of_another_with_other_people(
-    preset: str, toy: Callable[..., TrainConfig], make_faces_file: Callable[..., Path], tmp_path: Path
+def test_a_run_starts_from_the_weights_of_another_with_other_people_and_another_image_size(
+    toy: Callable[..., TrainConfig], make_faces_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    given = weights(train(toy(preset), tmp_path / "first").parent)
-    other = make_faces_file("other.parquet", people=("flo", "gil", "hal"))
-    config = toy(preset, f"init={tmp_path / 'first'}", f"data={other}", "learning_rate=1e-12", "steps=1")
-    folder = train(config, tmp_path / "second")
-    started = weights(tmp_path / "second")
-    assert all(torch.allclose(started[name], given[name], atol=1e-3) for name in given)
-    assert f"starting from `{tmp_path / 'first'}`" in (folder / "README.md").read_text()
+    train(toy(), tmp_path / "first")
+    others = make_faces_file("others.parquet", people=("fay", "gus"))
+    still = ["learning_rate=1e-30", f"data={others}", "image_size=64"]
+    train(toy("small", f"init={tmp_path / 'first'}", *still), tmp_path / "second")
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert EGGAN.from_pretrained(tmp_path / "second").config.image_size == 64
+    assert f"Started from**: the weights of `{tmp_path / 'first'}`" in (tmp_path / "second/model/README.md").read_text()
+    assert f"init: {tmp_path / 'first'}" in (tmp_path / "second" / "config.yaml").read_text()
 
 
-def test_a_run_goes_on_without_the_weights_that_it_started_from(
+def test_a_resumed_run_does_not_need_the_weights_it_started_from(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(toy(), tmp_path / "first")
     config = toy("small", f"init={tmp_path / 'first'}")
-    save = loop._Run.save
+    train(config, tmp_path / "whole")
 
-    def stop_after(run: loop._Run) -> None:
-        save(run)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop._Run, "save", stop_after)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "second")
+    advance = Run.advance
+    monkeypatch.setattr(Run, "advance", lambda run: 1 / 0 if run.step == 1 else advance(run))
+    with pytest.raises(ZeroDivisionError):
+        train(config, tmp_path / "cut")
     monkeypatch.undo()
-    shutil.rmtree(tmp_path / "first")
-    train(config, tmp_path / "second")
-    assert losses(tmp_path / "second")[-1]["step"] == 6
-
-
-def test_the_compose_form_can_start_from_weights_for_another_image_size(
-    toy: Callable[..., TrainConfig], tmp_path: Path
-) -> None:
-    train(toy(), tmp_path / "first")
-    train(toy("small", f"init={tmp_path / 'first'}", "image_size=16", "steps=1"), tmp_path / "second")
-    assert EGGAN.from_pretrained(tmp_path / "second").config.image_size == 16
+    (tmp_path / "first").rename(tmp_path / "gone")
+    train(config, tmp_path / "cut")
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
 @pytest.mark.parametrize(
-    ("preset", "change", "sentence"),
+    ("preset", "change", "said"),
     [
-        ("small", "network.widths=[16,16]", "set network.widths as its config.json has them"),
-        ("small-paper", "network.latent_size=4", "has another network than this run: set network.form"),
+        ("small", "network.widths=[8,24]", r"--set network\.widths=\[8,16\]\.$"),
+        ("small", "network.conditioning=64", r"--set network\.conditioning=128\.$"),
+        ("small-paper", "steps=6", r"compose form, and this run trains the latent form"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(
-    preset: str, change: str, sentence: str, toy: Callable[..., TrainConfig], tmp_path: Path
+def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
+    preset: str, change: str, said: str, toy: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     train(toy(), tmp_path / "first")
-    with pytest.raises(EgganError, match=sentence):
+    with pytest.raises(EgganError, match=said):
         train(toy(preset, f"init={tmp_path / 'first'}", change), tmp_path / "second")
+    assert not (tmp_path / "second").exists()
 
 
-def test_the_papers_form_cannot_start_from_weights_for_another_image_size(
+def test_weights_of_the_latent_form_serve_their_own_image_size_only(
     toy: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    train(toy("small-paper"), tmp_path / "first")
-    objective = loop._objective(toy("small-paper"), loop.Judges(None, None, None))
-    other = objective.model.config.model_copy(update={"image_size": 64})
-    object.__setattr__(objective.model, "config", other)
-    with pytest.raises(EgganError, match="made for one size, 32 pixels"):
-        loop._start_from(str(tmp_path / "first"), objective.model)
+    EGGAN(toy("small-paper").model).save_pretrained(tmp_path / "weights", "card")
+    larger = toy(
+        "small-paper", f"init={tmp_path / 'weights'}", "image_size=64", "network.generator_widths=[8,8,8,8,8,8]"
+    )
+    with pytest.raises(EgganError, match=r"--set image_size=32 --set network\.generator_widths=\[8,8,8,8,8\]\."):
+        train(larger, tmp_path / "run")
+
+
+def test_an_unknown_start_is_refused(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    with pytest.raises(EgganError, match='no model "nowhere"'):
+        train(toy("small", "init=nowhere"), tmp_path / "run")

@@ -322,7 +322,9 @@ def train(
     method: Annotated[str, typer.Option(help="eggan, stargan, homointerpgan or ganimation.")] = "eggan",
     data: Annotated[Path | None, typer.Option(help="Faces file to learn from.")] = None,
     val: Annotated[Path | None, typer.Option(help="Faces file of other people, for the sample grids.")] = None,
-    init: Annotated[str | None, typer.Option(help="Weights to start from: a shipped name, a run or a folder.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from these weights: a shipped name, a run or a folder.", metavar="MODEL")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/PRESET or runs/METHOD-PRESET.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="A setting, as losses.identity=0.")] = None,
     dry_run: Annotated[
@@ -335,7 +337,7 @@ def train(
 
         eggan train --preset small --set steps=2000 --out runs/mine
 
-        eggan train --init small --data mine.parquet --set steps=2000 --set learning_rate=2e-4 --out runs/mine
+        eggan train --init small --data mine.parquet --val others.parquet --out runs/tuned
 
         eggan train --method stargan --preset small --set network.labels=action_units
     """
@@ -343,8 +345,8 @@ def train(
     from eggan.training.loop import Stopped, describe
     from eggan.training.loop import train as run
 
-    given = [f"{key}={value}" for key, value in (("data", data), ("val", val), ("init", init)) if value is not None]
-    settings = [*(changes or []), *given]
+    own = [f"{key}={value}" for key, value in (("data", data), ("val", val), ("init", init)) if value is not None]
+    settings = [*(changes or []), *own]
     config = load_config(preset, settings) if method == "eggan" else load_rival_config(method, preset, settings)
     if dry_run:
         typer.echo(describe(config), nl=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from eggan.errors import EgganError
 
-__all__ = ["check_replaceable", "check_writable", "new_folder", "write_atomically"]
+__all__ = ["check_replaceable", "check_writable", "clear_up", "new_folder", "write_atomically"]
 
 CONTENTS = {
     "model": ("config.json", "model.safetensors", "README.md"),
@@ -20,14 +20,22 @@ CONTENTS = {
 """What the folders hold that are replaced whole."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` on a path beside, then rename it; what stood there stays until the new one is on the disk."""
+def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | None = None) -> None:
+    """Call `write` on a path beside, then rename it; what stood there stays until the new one is on the disk.
+
+    Args:
+        path: the file.
+        write: fills the path that it is given.
+        keep: a name for what stood there, in the same folder; without it that goes.
+    """
     beside = _new_file_beside(path)
     try:
         write(beside)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.chmod(0o644)
+        if keep is not None and path.exists():
+            path.replace(keep)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -36,6 +44,20 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def check_writable(path: Path) -> None:
     """Find out before long work, not after it, whether its file can be written."""
     _new_file_beside(path).unlink()
+
+
+def clear_up(path: Path) -> None:
+    """Remove what a process that was killed while it wrote `path` left beside it; an old folder gets its name back.
+
+    Only for a path that nobody else is writing now. The name may be a pattern.
+    """
+    for left in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+        if (left / path.name).is_dir() and not path.exists():
+            (left / path.name).rename(path)
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def check_replaceable(folder: Path, kind: str) -> None:

@@ -47,9 +47,14 @@ class RunConfig(Settings):
     steps: int = Field(241_200, ge=1)
     """Updates of the generator's side; each takes `critic_steps` batches."""
     batch_size: int = Field(8, ge=1)
+    """Images of a batch, over all processes."""
+    accumulate: int = Field(1, ge=1)
+    """Pieces that a process cuts its part of the batch into, so that it fits into memory; changes nothing else."""
     critic_steps: int = Field(1, ge=1)
     """Updates of the critics, each on a batch of its own, for one of the generator's side."""
     seed: int = 0
+    relit: bool = False
+    """Whether images are shown in other light, from deep shade to sun; source and target of a pair in the same."""
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = Field(0.5, ge=0, lt=1)
@@ -172,8 +177,10 @@ class Method(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Of `nn.Module`, as is the next."""
+        """Of `nn.Module`, as are the next two."""
         ...
+
+    def to(self, device: torch.device, /) -> Any: ...  # noqa: ANN401, D102
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...  # noqa: ANN401, D102
 

@@ -158,7 +158,7 @@ class Objective(nn.Module):
         w, L = self.weights, {}
         if self.D_z is not None and out.latent is not None:
             l = out.latent.detach().float()
-            z = _present(noise.z).to(l.device)
+            z = _present(noise.z)
             L["D_z"] = -latent_adversarial(self.D_z(z), self.D_z(l))
             if w.latent_penalty:
                 with torch.autocast(l.device.type, enabled=False):

@@ -12,7 +12,9 @@ from torch import Tensor
 from eggan.action_units import MAX_INTENSITY
 from eggan.data.faces_file import Faces
 
-__all__ = ["Batch", "TrainingRows", "augment", "draw_batch"]
+__all__ = ["Batch", "TrainingRows", "augment", "draw_batch", "moved", "relight"]
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Batch:
     c_i: Tensor
     u_t: Tensor
     I_t: Tensor | None
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """Some of the rows, as a batch."""
+        I_t = None if self.I_t is None else self.I_t[rows]
+        return Batch(self.I_i[rows], self.u_i[rows], self.c_i[rows], self.u_t[rows], I_t)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,16 @@ class TrainingRows:
         return torch.argsort(shot, stable=True), shot, torch.cumsum(size, 0) - size, size
 
 
-def draw_batch(rows: TrainingRows, batch_size: int, *, paired: bool, generator: torch.Generator) -> Batch:
+def draw_batch(
+    rows: TrainingRows,
+    batch_size: int,
+    *,
+    paired: bool,
+    generator: torch.Generator,
+    part: slice = slice(None),
+    device: torch.device = CPU,
+    relit: bool = False,
+) -> Batch:
     """Draw sources at random and a target for each.
 
     Args:
@@ -61,10 +77,13 @@ def draw_batch(rows: TrainingRows, batch_size: int, *, paired: bool, generator: 
         batch_size: number of sources B.
         paired: the target is any row of the source's identity and session, and its image is `I_t`;
             else its AUs are those of any row, and there is no true image.
-        generator: the run's one source of randomness.
+        generator: the run's one source of randomness; what is taken from it depends on neither part nor device.
+        part: the rows of the batch that are wanted; choices are drawn for all.
+        device: where the batch is to be.
+        relit: `relight` the images too.
 
     Returns:
-        An augmented batch; a source and its `I_t` are augmented alike.
+        The part of an augmented batch; a source and its `I_t` are augmented alike.
     """
     faces = rows.faces
     i = torch.randint(len(faces), (batch_size,), generator=generator)
@@ -72,18 +91,30 @@ def draw_batch(rows: TrainingRows, batch_size: int, *, paired: bool, generator: 
         order, shot, first, size = rows.shots
         step = torch.rand(batch_size, generator=generator) * size[shot[i]]
         t = order[first[shot[i]] + step.long()]
-        images = torch.stack([faces.images[i], faces.images[t]], dim=1)
     else:
         t = torch.randint(len(faces), (batch_size,), generator=generator)
-        images = faces.images[i].unsqueeze(1)
-    images = augment(images, generator)
+    look = draw_look(batch_size, generator)[part]
+    light = draw_light(batch_size, generator)[part] if relit else None
+    i, t = i[part], t[part]
+    pixels = faces.images[torch.stack([i, t], dim=1) if paired else i.unsqueeze(1)]
+    pixels, look, u_i, c_i, u_t = (
+        moved(x, device) for x in (pixels, look, faces.action_units[i], rows.classes[i], faces.action_units[t])
+    )
+    images = with_look(pixels, look)
+    if light is not None:
+        images = with_light(images, moved(light, device))
     return Batch(
         I_i=images[:, 0].contiguous(memory_format=torch.channels_last),
-        u_i=faces.action_units[i] / MAX_INTENSITY,
-        c_i=rows.classes[i],
-        u_t=faces.action_units[t] / MAX_INTENSITY,
+        u_i=u_i / MAX_INTENSITY,
+        c_i=c_i,
+        u_t=u_t / MAX_INTENSITY,
         I_t=images[:, 1].contiguous(memory_format=torch.channels_last) if paired else None,
     )
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; a copy to a GPU goes on beside what the GPU is doing."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -96,13 +127,58 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         float32 of the same shape in [-1, 1]. AU intensities are means of both sides, so mirroring keeps them.
     """
-    b = images.shape[0]
-    mirrored = torch.rand(b, generator=generator) < 0.5
-    images = torch.where(mirrored.view(b, 1, 1, 1, 1), images.flip(-1), images)
-    x = images.float() / 127.5 - 1
-    gain, contrast, saturation = (1 + 0.1 * (2 * torch.rand(3, b, 1, 1, 1, 1, generator=generator) - 1)).unbind()
+    return with_look(images, draw_look(len(images), generator))
+
+
+def draw_look(batch_size: int, generator: torch.Generator) -> Tensor:
+    """Whether to mirror (1 or 0), gain, contrast and saturation of each item: (B, 4)."""
+    mirrored = (torch.rand(batch_size, generator=generator) < 0.5).float()
+    jitter = 1 + 0.1 * (2 * torch.rand(3, batch_size, generator=generator) - 1)
+    return torch.cat([mirrored[None], jitter]).T
+
+
+def with_look(images: Tensor, look: Tensor) -> Tensor:
+    """Images uint8 (B, K, 3, S, S) as `augment` returns them, by the choices of `draw_look`."""
+    mirrored, gain, contrast, saturation = look[..., None, None, None, None].unbind(1)
+    x = torch.where(mirrored > 0, images.flip(-1), images).float() / 127.5 - 1
     grey = x.mean(dim=2, keepdim=True)
     x = grey + saturation * (x - grey)
     mean = x.mean(dim=(1, 2, 3, 4), keepdim=True)
     x = (mean + contrast * (x - mean) + 1) * gain - 1
     return x.clamp(-1, 1)
+
+
+def relight(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Another lamp and camera: colour of the light, side it falls from, saturation, gamma.
+
+    The range reaches from a face in the shade, where a dark skin is nearly black, to one in the sun. The sessions of
+    one person differ in these, so that none may tell people apart.
+
+    Args:
+        x: images (B, 3, S, S) or (B, K, 3, S, S) in [-1, 1]; the K images of one item are treated alike.
+        generator: source of randomness.
+
+    Returns:
+        The same shape in [-1, 1].
+    """
+    return with_light(x, draw_light(len(x), generator))
+
+
+def draw_light(batch_size: int, generator: torch.Generator) -> Tensor:
+    """Saturation, and logarithms of gamma, of brightness at the middle, of its slopes across and down, of R, G, B."""
+    low = torch.tensor([0.6, -0.5, -0.7, -0.4, -0.4, -0.12, -0.12, -0.12])
+    high = torch.tensor([1.3, 0.5, 0.4, 0.4, 0.4, 0.12, 0.12, 0.12])
+    return low + (high - low) * torch.rand(batch_size, len(low), generator=generator)
+
+
+def with_light(x: Tensor, light: Tensor) -> Tensor:
+    """Images as `relight` returns them, by the choices of `draw_light`."""
+    saturation, gamma, middle, across, down = light[:, :5].view(len(light), 5, *[1] * (x.dim() - 1)).unbind(1)
+    tint = light[:, 5:].view(len(light), *[1] * (x.dim() - 4), 3, 1, 1)
+    x = (x + 1) / 2
+    grey = x.mean(dim=-3, keepdim=True)
+    x = (grey + saturation * (x - grey)).clamp(0.002, 1) ** gamma.exp()
+    side = x.shape[-1]
+    axis = (torch.arange(side, device=x.device) + 0.5) / side * 2 - 1
+    x = x * (middle + across * axis + down * axis[:, None] + tint).exp()
+    return 2 * x.clamp(0, 1) - 1

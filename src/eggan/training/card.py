@@ -17,10 +17,12 @@ def model_card(config: TrainConfig, step: int, phi: str, sizes: dict[str, int]) 
     unused |= {"gradient_penalty", "penalty_at"} if not weights["adversarial"] else set()
     terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value and name not in unused)
     form = "compose head on a U-Net of the source" if config.network.form == "compose" else "the paper's latent form"
+    start = f"- **Started from**: the weights of `{config.init}`\n" if config.init else ""
     return (
         f"# eggan model, {form}, {config.image_size} px\n\n"
         "Edits a frontal, aligned face to 17 Action Unit intensities. Weights: moving average of E and G.\n\n"
         f"- **Data**: `{config.data.name}` (facsynth has a data card of its own)\n"
+        f"{start}"
         f"- **Training**: {step} of {config.steps} steps of batch {config.batch_size}, seed {config.seed}, "
         f"{config.precision}{f', starting from `{config.init}`' if config.init else ''}\n"
         f"- **Terms of the objective and their weights**: {terms}\n"

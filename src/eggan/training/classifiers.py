@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from eggan.action_units import NUMBERS
 from eggan.data import Faces
-from eggan.data.batches import Batch, TrainingRows, draw_batch
+from eggan.data.batches import CPU, Batch, TrainingRows, draw_batch
 from eggan.files import write_atomically
 from eggan.losses import LEVELS, au_loss, identity_loss
 from eggan.method import ClassifierName, JudgedConfig
@@ -24,7 +25,12 @@ __all__ = ["classifier"]
 
 
 def classifier(
-    name: ClassifierName, config: JudgedConfig, faces: Faces, cache: Path, say: Callable[[str], None]
+    name: ClassifierName,
+    config: JudgedConfig,
+    faces: Faces,
+    cache: Path,
+    say: Callable[[str], None],
+    device: torch.device = CPU,
 ) -> AttributeClassifier:
     """The classifier for a run: from the cache if one was trained on the same images in the same way, else trained.
 
@@ -34,40 +40,47 @@ def classifier(
         faces: the training faces.
         cache: folder of `NAME-HASH.safetensors` files.
         say: receives a line for the log.
+        device: where it is to be.
     """
     outputs = len(NUMBERS) * LEVELS if name == "C_exp" else len(faces.people)
     torch.manual_seed(config.seed + (1 if name == "C_exp" else 2))
-    network = channels_last(AttributeClassifier(config.classifiers.width, outputs))
+    network = channels_last(AttributeClassifier(config.classifiers.width, outputs)).to(device)
     path = cache / f"{name}-{_depends_on(name, config, faces)}.safetensors"
     if path.is_file():
         network.load_state_dict(load_file(path))
         say(f"{name} taken from {path}.")
         return network
-    accuracy = _fit(name, network, config, faces)
+    accuracy = _fit(name, network, config, faces, device)
     tensors = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
     write_atomically(path, lambda beside: save_file(tensors, beside))
     say(f"{name} trained, accuracy on its last batches {accuracy:.3f}; kept as {path}.")
     return network
 
 
-def _fit(name: ClassifierName, network: AttributeClassifier, config: JudgedConfig, faces: Faces) -> float:
+def _fit(
+    name: ClassifierName,
+    network: AttributeClassifier,
+    config: JudgedConfig,
+    faces: Faces,
+    device: torch.device,
+) -> float:
     c = config.classifiers
     generator = torch.Generator().manual_seed(torch.initial_seed())
     optimizer = torch.optim.Adam(network.parameters(), lr=c.learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, total_iters=c.steps)
     loss_of = _au_loss if name == "C_exp" else _identity_loss
-    rows, right = TrainingRows(faces), []
+    rows, right = TrainingRows(faces), deque[Tensor](maxlen=100)
     for _ in track(range(c.steps), f"training {name}"):
-        batch = draw_batch(rows, c.batch_size, paired=False, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+        batch = draw_batch(rows, c.batch_size, paired=False, generator=generator, device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = network(batch.I_i)
         loss, correct = loss_of(logits.float(), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         schedule.step()
-        right.append(correct.item())
-    return sum(right[-100:]) / len(right[-100:])
+        right.append(correct)
+    return torch.stack(list(right)).mean().item()
 
 
 def _au_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

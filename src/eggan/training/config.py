@@ -28,7 +28,7 @@ class TrainConfig(JudgedConfig):
 
     method: Literal["eggan"] = "eggan"
     init: str | None = None
-    """Shipped name, run or folder of weights that E and G start from; anew where there is none."""
+    """Model whose E and G the run starts from: a shipped name, a run or a folder of weights."""
     network: Annotated[LatentForm | ComposeForm, Field(discriminator="form")] = LatentForm()
     critic_widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
     losses: LossConfig = LossConfig()

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate
 
-__all__ = ["as_if_photographed", "compress", "occlude", "randomise", "relight"]
+__all__ = ["as_if_photographed", "compress", "occlude", "randomise"]
 
 
 def randomise(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -26,24 +26,6 @@ def randomise(x: Tensor, generator: torch.Generator) -> Tensor:
         amount = _uniform(0, 1, b, generator) * _sometimes(share, b, generator)
         x = torch.lerp(x, _smooth(x, factor), amount)
     return x + _uniform(0, 0.04, b, generator) * torch.randn(x.shape, generator=generator)
-
-
-def relight(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Another lamp and camera for each image (B, 3, S, S): colour of the light, side it falls from, gamma.
-
-    The sessions of one person differ in these, so none may tell people apart; the range reaches from a face in the
-    shade, where a dark skin is nearly black, to one in the sun.
-    """
-    b, _, s, _ = x.shape
-    x = (x + 1) / 2
-    grey = x.mean(dim=1, keepdim=True)
-    x = grey + _uniform(0.6, 1.3, b, generator) * (x - grey)
-    x = x.clamp(0.002, 1) ** _uniform(-0.5, 0.5, b, generator).exp()
-    axis = (torch.arange(s) + 0.5) / s * 2 - 1
-    slope = _uniform(-0.4, 0.4, b, generator) * axis.view(1, 1, 1, s)
-    slope = slope + _uniform(-0.3, 0.3, b, generator) * axis.view(1, 1, s, 1)
-    x = x * (_uniform(-0.7, 0.4, b, generator) + _uniform(-0.12, 0.12, b, generator, channels=3) + slope).exp()
-    return 2 * x.clamp(0, 1) - 1
 
 
 def occlude(x: Tensor, generator: torch.Generator) -> Tensor:

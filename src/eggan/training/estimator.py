@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from eggan.action_units import COLUMNS
-from eggan.data import augment, check_people_apart, read_faces
+from eggan.data import augment, check_people_apart, read_faces, relight
 from eggan.data.faces_file import Faces
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator, EstimatorConfig
@@ -21,7 +21,7 @@ from eggan.faces import align, detect, open_photograph, select
 from eggan.networks import channels_last
 from eggan.progress import track
 from eggan.training.clock import by_the_clock, moving_average
-from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise, relight
+from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise
 from eggan.weights import write_weights
 
 SEED = 20_001

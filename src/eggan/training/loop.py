@@ -1,49 +1,55 @@
 """A training run of any method: what it learns from first, then step by step, with checkpoints, a log and sample grids.
 
-The run folder holds `config.yaml`, `log.jsonl`, `samples/STEP.png`, `checkpoint/state.pt` (everything to go on) and
-`model/` (moving average of the model). The same command on the same folder goes on where it stopped.
+The run folder holds `config.yaml`, `log.jsonl`, `tensorboard/`, `samples/STEP.png`, `checkpoint/` (everything to go
+on) and `model/` (moving average of the model). The same command on the same folder goes on where it stopped, with the
+same numbers as if it had not. `accelerate launch` runs it on several processes, of which the first does all writing.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env, reduce
 from pydantic import ValidationError
 from rich.console import Console
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from safetensors import SafetensorError
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
-from eggan.action_units import MAX_INTENSITY, NUMBERS
-from eggan.contact_sheet import contact_sheet, to_pictures
+from eggan.action_units import NUMBERS
 from eggan.data import Faces, check_people_apart, read_faces
-from eggan.data.batches import Batch, TrainingRows, draw_batch
+from eggan.data.batches import TrainingRows
 from eggan.errors import EgganError
-from eggan.files import write_atomically
+from eggan.files import clear_up, write_atomically
 from eggan.losses import LEVELS
-from eggan.method import ClassifierName, JudgedConfig, Method, Model, RunConfig, as_asked, as_taught, show_exemplars
-from eggan.model import EGGAN
+from eggan.method import ClassifierName, JudgedConfig, Method, RunConfig, as_asked, as_taught, show_exemplars
+from eggan.model import EGGAN, ModelConfig
 from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, channels_last
 from eggan.objective import Judges, Objective
 from eggan.progress import bar
 from eggan.rivals import rival
 from eggan.training.card import model_card, rival_card
+from eggan.training.checkpoint import read_checkpoint, write_checkpoint
 from eggan.training.classifiers import classifier
 from eggan.training.config import TrainConfig
+from eggan.training.run import Run
+from eggan.training.samples import Samples
 from eggan.weights import official_vgg19
 
 __all__ = ["Stopped", "describe", "train"]
-
-TermSums = dict[str, float]
-CHECKPOINT = Path("checkpoint", "state.pt")
 
 
 class Stopped(Exception):  # noqa: N818 - no error
@@ -61,48 +67,60 @@ def train(config: RunConfig, out: Path) -> Path:
         The folder of the trained model, `out/model`.
 
     Raises:
-        EgganError: faces files are wrong, the folder holds another run, or a loss is no longer finite.
+        EgganError: faces files are wrong, the folder holds another run, a loss is no longer finite, or the disk is
+            full.
         Stopped: Ctrl-C or SIGTERM came; a checkpoint was saved first.
     """
-    console = Console(stderr=True)
-    _settle_config(config, out)
+    process = _process()
+    console = Console(stderr=True, quiet=not process.is_main_process)
+    state = read_checkpoint(out / "checkpoint", lambda line: console.print(line, highlight=False, soft_wrap=True))
+    start = (
+        _start(config.init, config.model) if isinstance(config, TrainConfig) and config.init and state is None else None
+    )
+    with process.main_process_first():
+        _settle_config(config, out)
     faces, val = read_faces(config.data, config.image_size), read_faces(config.val, config.image_size)
     check_people_apart(faces, val)
-    method, card = _method(config, faces, out, console)
-    run = _Run(config, method, out, card)
-    run.restore()
+    with process.main_process_first():  # the others find its classifiers in the cache
+        objective, card = _method(config, faces, out, console, process.device)
+    if start is not None:
+        objective.model.load_state_dict(start.state_dict())
+    run = Run(config, objective, TrainingRows(as_taught(objective.model, faces)), process)
+    if state is not None:
+        _take_up(run, state, out)
+    elif start is not None:
+        run.average.n_averaged.fill_(1)  # else the first step's weights would replace the average
     show_exemplars(run.ema, faces)
-    samples = _Samples(as_asked(run.ema, val))
-    rows = TrainingRows(as_taught(run.ema, faces))
-    updates = config.critic_steps if run.critics else 1
-    presented = config.batch_size * updates
-    begun, first, sums = time.monotonic(), run.step, TermSums()
-    with bar(console) as progress, _stop_signals() as stop:
+    samples = Samples(as_asked(run.ema, val), process.device)
+    with _Files(run, out, card) as files, bar(console) as progress, _stop_signals() as signals:
+        if start is not None:
+            files.save()  # from here on, the run no longer needs the weights that it started from
+        if process.num_processes > 1:
+            console.print(f"{process.num_processes} processes share each batch of {config.batch_size}.", soft_wrap=True)
+        begun, first = time.monotonic(), run.step
         task = progress.add_task("training", total=config.steps, completed=run.step, note="")
         while run.step < config.steps:
-            batches = [
-                draw_batch(rows, config.batch_size, paired=config.paired, generator=run.generator)
-                for _ in range(updates)
-            ]
-            for name, value in run.advance(batches).items():
-                sums[name] = sums.get(name, 0.0) + value.item()
-            _check_finite(sums, run.step, out)
-            if run.step % config.log_every == 0:
-                rate = (run.step - first) * presented / (time.monotonic() - begun)
-                means = {name: total / config.log_every for name, total in sums.items()}
-                run.log(means, rate)
-                note = f"{rate:.0f} images/s  " + "  ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+            run.advance()
+            progress.update(task, completed=run.step)
+            last = run.step == config.steps
+            log_due = last or run.step % config.log_every == 0
+            stop = _agreed(process, bool(signals)) if log_due or process.num_processes == 1 else False
+            save_due = last or stop or run.step % config.checkpoint_every == 0
+            if log_due or save_due:
+                terms = run.collect()
+            if log_due:
+                rate = (run.step - first) * run.presented / (time.monotonic() - begun)
+                files.log(terms, rate)
+                note = f"{rate:.0f} images/s  " + "  ".join(f"{name} {mean:.4g}" for name, mean in terms.items())
                 progress.update(task, note=note)
                 if not console.is_terminal:
-                    left = (config.steps - run.step) * presented / rate / 60
+                    left = (config.steps - run.step) * run.presented / rate / 60
                     console.print(f"step {run.step}/{config.steps}  {note}  {left:.0f} min left", soft_wrap=True)
-                sums = TermSums()
-            progress.update(task, completed=run.step)
-            if run.step % config.sample_every == 0 or run.step == config.steps:
-                samples.draw(run.ema, out / "samples" / f"{run.step:07d}.png")
-            if run.step % config.checkpoint_every == 0 or run.step == config.steps or stop:
-                run.save()
-            if stop and run.step < config.steps:
+            if last or run.step % config.sample_every == 0:
+                files.show(samples)
+            if save_due:
+                files.save()
+            if stop and not last:
                 raise Stopped(f"Stopped at step {run.step} of {config.steps}; the same command goes on from there.")
     return out / "model"
 
@@ -141,145 +159,112 @@ def _describe_rival(config: RunConfig) -> str:
     return config.to_yaml() + "\n# parameters\n" + "".join(f"# {name:14}{n:>13,}\n" for name, n in sizes.items())
 
 
-class _Run:
-    """What changes during a run, and how it is written and read back."""
+class _Files:
+    """The run folder. Only the main process writes."""
 
-    def __init__(self, config: RunConfig, objective: Method, out: Path, card: Callable[[int], str]) -> None:
-        self.config, self.objective, self.out, self.card = config, objective, out, card
-        self.step = 0
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.average = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        self.critics = objective.critics
-        self.optimizers = {"E, G": self._adam(objective.learners)}  # EGGAN's names, whatever the method's networks are
-        if self.critics:
-            self.optimizers["D_z, D_img"] = self._adam(self.critics)
+    def __init__(self, run: Run, out: Path, card: Callable[[int], str]) -> None:
+        self.run, self.out, self.card, self.saved = run, out, card, run.step
+        self.main = run.process.is_main_process
 
-    @property
-    def ema(self) -> Model:
-        """The moving average of the model, which is what ships."""
-        return self.average.module  # type: ignore[return-value]
+    def __enter__(self) -> _Files:
+        """Clear up after a killed process, cut the log back to the checkpoint and open TensorBoard's."""
+        if self.main:
+            for name in ("model", "checkpoint/state.pt", "log.jsonl", "config.yaml", "samples/*.png"):
+                clear_up(self.out / name)
+            log = self.out / "log.jsonl"
+            lines = log.read_text().splitlines() if log.is_file() else []
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.run.step]
+            write_atomically(log, lambda beside: beside.write_text("".join(line + "\n" for line in kept)))
+            self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.run.step + 1)
+        return self
 
-    def advance(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
-        """One step: the critics on a pass over each batch, then the learners on the last of these passes."""
-        c = self.config
-        rate = c.learning_rate * min(1.0, (1 - self.step / c.steps) / (1 - c.decay_from))
-        precision = torch.autocast("cpu", torch.bfloat16, enabled=c.precision == "bfloat16")
-        terms: dict[str, Tensor] = {}
-        for batch in batches:
-            noise = self.objective.draw_noise(len(batch.u_i), self.generator)
-            with precision, torch.set_grad_enabled(batch is batches[-1]):
-                out = self.objective.perform(batch, noise)
-            if self.critics:
-                with precision:
-                    loss = self.objective.discriminator_loss(batch, out, noise)
-                self._descend("D_z, D_img", loss.total, rate)
-                terms |= loss.terms
-        with precision:
-            loss = self.objective.generator_loss(batch, out)
-        self._descend("E, G", loss.total, rate)
-        self.average.update_parameters(self.objective.model)
-        self.step += 1
-        return terms | loss.terms
+    def __exit__(self, *_: object) -> None:
+        if self.main:
+            self.board.close()
+
+    def log(self, terms: dict[str, float], rate: float) -> None:
+        """Append one line of figures: the terms' means since the line before."""
+        self.run.since_log = self.run.since_log[:0]
+        if not self.main:
+            return
+        figures = {"images_per_second": round(rate, 2), **terms}
+        with self._on_disk(), (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.run.step, **figures}) + "\n")
+            for name, value in figures.items():
+                self.board.add_scalar(name, value, self.run.step)
+
+    def show(self, samples: Samples) -> None:
+        """Write the sample grid of the moving average."""
+        if not self.main:
+            return
+        sheet = samples.draw(self.run.ema)
+        with self._on_disk():
+            path = self.out / "samples" / f"{self.run.step:07d}.png"
+            write_atomically(path, lambda beside: sheet.save(beside, "PNG"))
+            self.board.add_image("samples", np.asarray(sheet), self.run.step, dataformats="HWC")
 
     def save(self) -> None:
-        """Checkpoint and moving-average model, each whole or as before."""
-        state = {
-            "step": self.step,
-            "objective": _without_judges(self.objective.state_dict()),
-            "ema": self.average.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "generator": self.generator.get_state(),
-        }
-        write_atomically(self.out / CHECKPOINT, lambda beside: torch.save(state, beside))
-        self.ema.save_pretrained(self.out / "model", self.card(self.step), torch.float16)
-
-    def restore(self) -> None:
-        """Take the checkpoint up, if there is one, and cut the log back to it."""
-        path = self.out / CHECKPOINT
-        if not path.is_file():
-            (self.out / "log.jsonl").unlink(missing_ok=True)
+        """Write model and checkpoint, each whole or as before; the checkpoint last, so that a finished run has both."""
+        run = self.run
+        if not self.main:
             return
+        with self._on_disk():
+            run.ema.save_pretrained(self.out / "model", self.card(run.step), torch.float16)
+            write_checkpoint(self.out / "checkpoint", run.state_dict())
+        self.saved = run.step
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
         try:
-            state = torch.load(path, weights_only=True)
-            _load_all_but_judges(self.objective, state["objective"])
-            self.average.load_state_dict(state["ema"])
-            for name, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
-            self.generator.set_state(state["generator"])
-            self.step = state["step"]
-        except Exception as error:  # a torn file fails in many ways
+            yield
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors hide the OSError
+            reason = (error.strerror if isinstance(error, OSError) else None) or "is the disk full?"
+            free = shutil.disk_usage(self.out).free / 1e6
             raise EgganError(
-                f"{path} cannot be read ({type(error).__name__}); remove it to start this run anew."
+                f"{self.out} cannot be written to at step {self.run.step} ({reason}; {free:.0f} MB free): make room, "
+                f"and the same command goes on from step {self.saved}."
             ) from None
-        log = self.out / "log.jsonl"
-        lines = log.read_text().splitlines() if log.is_file() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]
-        write_atomically(log, lambda beside: beside.write_text("".join(line + "\n" for line in kept)))
-
-    def log(self, means: TermSums, rate: float) -> None:
-        """Append one line of figures."""
-        line = {"step": self.step, "images_per_second": round(rate, 2), **means}
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def _adam(self, networks: Sequence[nn.Module]) -> torch.optim.Adam:
-        parameters = [p for network in networks for p in network.parameters()]
-        return torch.optim.Adam(parameters, lr=self.config.learning_rate, betas=self.config.betas)
-
-    def _descend(self, name: str, loss: Tensor, rate: float) -> None:
-        optimizer = self.optimizers[name]
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
 
 
-class _Samples:
-    """The sample grid: four validation people, always the same rows of each as targets."""
+def _process() -> PartialState:
+    """This process among those of `accelerate launch`: on a GPU, or on the CPU where none is or `--cpu` says so.
 
-    def __init__(self, val: Faces) -> None:
-        sources, targets = [], []
-        for person in val.people[:4]:
-            mine = [i for i in range(len(val)) if val.identity[i] == person and val.session[i] == 0]
-            neutral = next((i for i in mine if val.emotion[i] == "neutral"), mine[0])
-            others = [i for i in mine if i != neutral][:7]
-            sources += [neutral] * len(others)
-            targets += others
-        self.val, self.sources, self.targets = val, sources, targets
-
-    @torch.no_grad()
-    def draw(self, model: Model, path: Path) -> None:
-        """A row of edits and a row of true images for each person."""
-        was_training = model.training
-        images, u = self.val.images.float() / 127.5 - 1, self.val.action_units / MAX_INTENSITY
-        edits = to_pictures(model.eval().edit(images[self.sources], u[self.sources], u[self.targets]))
-        model.train(was_training)
-        rows, labels, people = [], [], list(dict.fromkeys(self.sources))
-        for source in people:
-            places = [k for k, s in enumerate(self.sources) if s == source]
-            true = to_pictures(images[[self.targets[k] for k in places]])
-            (own,) = to_pictures(images[[source]])
-            rows += [[own, *(edits[k] for k in places)], [own, *true]]
-            labels += ["edit", "true"]
-        columns = ["source", *(str(k + 1) for k in range(len(rows[0]) - 1))]
-        sheet = contact_sheet(rows, labels, columns, 96)
-        write_atomically(path, lambda beside: sheet.save(beside, "PNG"))
+    The others wait while the first one trains C_exp and C_id, so they must not give up after minutes.
+    """
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    return PartialState(cpu=cpu, timeout=timedelta(days=2))
 
 
-def _method(config: RunConfig, faces: Faces, out: Path, console: Console) -> tuple[Method, Callable[[int], str]]:
+def _agreed(process: PartialState, flag: bool) -> bool:
+    """Does any process say so?"""
+    return bool(reduce(torch.tensor(float(flag), device=process.device), "sum") > 0)
+
+
+def _take_up(run: Run, state: dict[str, Any], out: Path) -> None:
+    try:
+        run.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EgganError(
+            f"{out / 'checkpoint'} does not fit this run ({reason}): go on with the version of eggan that wrote it, or "
+            "give another --out."
+        ) from None
+
+
+def _method(
+    config: RunConfig, faces: Faces, out: Path, console: Console, device: torch.device
+) -> tuple[Method, Callable[[int], str]]:
     """The method with what it learns from, at its first weights; and its model card after so many steps."""
     if isinstance(config, TrainConfig):
-        judges, phi = _judges(config, faces, out, console)
+        judges, phi = _judges(config, faces, out, console, device)
         torch.manual_seed(config.seed)
         objective = _objective(config, judges)
-        if config.init is not None and not (out / CHECKPOINT).is_file():
-            _start_from(config.init, objective.model)
         return objective, partial(model_card, config, phi=phi, sizes=_sizes(objective.model))
 
     def trained(name: ClassifierName) -> AttributeClassifier:
         assert isinstance(config, JudgedConfig)
-        return classifier(name, config, faces, out.parent / "classifiers", partial(console.print, highlight=False))
+        say = partial(console.print, highlight=False)
+        return classifier(name, config, faces, out.parent / "classifiers", say, device).cpu()
 
     torch.manual_seed(config.seed)
     method = rival(config.method).method(config, trained)
@@ -287,11 +272,11 @@ def _method(config: RunConfig, faces: Faces, out: Path, console: Console) -> tup
     return method, partial(rival_card, config, about=about, sizes=_sizes(method.model))
 
 
-def _judges(config: TrainConfig, faces: Faces, out: Path, console: Console) -> tuple[Judges, str]:
+def _judges(config: TrainConfig, faces: Faces, out: Path, console: Console, device: torch.device) -> tuple[Judges, str]:
     w, cache, say = config.losses, out.parent / "classifiers", lambda line: console.print(line, highlight=False)
-    C_exp = classifier("C_exp", config, faces, cache, say) if config.losses.au else None
+    C_exp = classifier("C_exp", config, faces, cache, say, device) if config.losses.au else None
     vgg19 = official_vgg19(w.vgg19, VGG19Stage3) if w.perceptual and w.vgg19 else None
-    C_id = classifier("C_id", config, faces, cache, say) if _needs_C_id(config) else None
+    C_id = classifier("C_id", config, faces, cache, say, device) if _needs_C_id(config) else None
     if not config.losses.perceptual:
         phi = "none, the term has no weight"
     elif vgg19 is not None:
@@ -309,23 +294,22 @@ def _objective(config: TrainConfig, judges: Judges) -> Objective:
     return channels_last(Objective(EGGAN(config.model), w, judges, D_z, D_img))
 
 
-def _start_from(init: str, model: EGGAN) -> None:
-    """Load E and G; people and image size may differ from those that the weights have seen, the networks may not.
-
-    Raises:
-        EgganError: no such weights, or they are another network's.
-    """
-    given = EGGAN.from_pretrained(init)
-    own, theirs = model.config, given.config
-    if theirs.network != own.network:
-        ours, others = own.network.model_dump(), theirs.network.model_dump()
-        names = ", ".join(f"network.{name}" for name in others if ours.get(name) != others[name])
-        raise EgganError(f"--init {init} has another network than this run: set {names} as its config.json has them.")
-    if theirs.image_size != own.image_size and not model.composes:
+def _start(name: str, config: ModelConfig) -> EGGAN:
+    """The model that a run starts from; the compose form's weights serve any image size, the latent form's only one."""
+    model = EGGAN.from_pretrained(name)
+    theirs, ours = (c.network.model_dump(mode="json") for c in (model.config, config))
+    if theirs["form"] != ours["form"]:
         raise EgganError(
-            f"--init {init}: the paper's form is made for one size, {theirs.image_size} pixels; set image_size to that."
+            f"{name} is a model of the {theirs['form']} form, and this run trains the {ours['form']} form: choose a "
+            "--preset of that form, or other weights."
         )
-    model.load_state_dict(given.state_dict())
+    different = {f"network.{key}": value for key, value in theirs.items() if value != ours[key]}
+    if not model.composes and model.config.image_size != config.image_size:
+        different = {"image_size": model.config.image_size} | different
+    if different:
+        settings = " ".join(f"--set {key}={json.dumps(value).replace(' ', '')}" for key, value in different.items())
+        raise EgganError(f"The weights of {name} do not fit this run: they need {settings}.")
+    return model
 
 
 def _needs_C_id(config: TrainConfig) -> bool:
@@ -334,18 +318,6 @@ def _needs_C_id(config: TrainConfig) -> bool:
 
 def _sizes(model: nn.Module) -> dict[str, int]:
     return {name: _size(network) for name, network in model.named_children()}
-
-
-def _without_judges(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """C_exp, C_id and φ₃ do not change in a run and lie in the cache: a checkpoint needs none of them."""
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(("C_exp.", "C_id.", "phi."))}
-
-
-def _load_all_but_judges(objective: Method, tensors: dict[str, Tensor]) -> None:
-    own = objective.state_dict()
-    if tensors.keys() != _without_judges(own).keys():
-        raise ValueError("other networks than this run's")
-    objective.load_state_dict({**own, **tensors})
 
 
 def _settle_config(config: RunConfig, out: Path) -> None:
@@ -357,21 +329,25 @@ def _settle_config(config: RunConfig, out: Path) -> None:
     try:
         old = type(config).model_validate(yaml.safe_load(path.read_text()))
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError):
-        raise EgganError(f"{path} does not describe a run of this method and version: give another --out.") from None
-    changed = [key for key, value in config if getattr(old, key) != value]
+        raise EgganError(
+            f"{path} does not describe a run of this method and version of eggan: give another --out."
+        ) from None
+    before, now = _flat(old.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
+    changed = [
+        f"{key} ({before.get(key)}, not {now.get(key)})" for key in {**before, **now} if before.get(key) != now.get(key)
+    ]
     if changed:
         raise EgganError(
             f"{out} holds a run with another {', '.join(changed)}: give another --out, or the settings in {path}."
         )
 
 
-def _check_finite(sums: TermSums, step: int, out: Path) -> None:
-    for name, value in sums.items():
-        if not math.isfinite(value):
-            raise EgganError(
-                f"The term {name} is {value} at step {step}: training diverged. {out / 'checkpoint'} holds the last "
-                "checkpoint; try a lower learning_rate in a new run."
-            )
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 @contextmanager

@@ -11,13 +11,13 @@ import typer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize, one_hot
 
-from eggan.data import augment, check_people_apart, read_faces
+from eggan.data import augment, check_people_apart, read_faces, relight
 from eggan.data.batches import TrainingRows
 from eggan.data.faces_file import Faces
 from eggan.evaluation.judges import RealPairs, best_threshold, draw_real_pairs
 from eggan.networks import channels_last
 from eggan.training.clock import by_the_clock, moving_average
-from eggan.training.disturbance import randomise, relight
+from eggan.training.disturbance import randomise
 from eggan.verifier import FaceVerifier, VerifierConfig
 from eggan.weights import write_weights
 

@@ -1,0 +1,188 @@
+"""Time the training step of a preset: `OMP_NUM_THREADS=1 python benchmarks/train_step.py --preset small`.
+
+Prints images/s, the FLOP/s that the step achieves (convolutions and matrix products, as torch.utils.flop_counter
+counts them), the rate of a plain matrix product in the step's precision, and the same objective written plainly:
+float32, contiguous, E and G run anew for every loss, nothing fused. The three are measured in turn, round by round, and
+the medians are compared, so that other work on the machine weighs on all alike. Images are noise: no data is needed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from accelerate import PartialState
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from eggan import losses
+from eggan.data import Batch, Faces
+from eggan.data.batches import TrainingRows
+from eggan.model import EGGAN
+from eggan.networks import AttributeClassifier, compose
+from eggan.objective import Judges, Objective
+from eggan.training.config import TrainConfig, load_config
+from eggan.training.loop import _objective
+from eggan.training.run import Run
+
+PEOPLE, ROWS_EACH = 8, 8
+SIDE = 2048
+
+
+def main(
+    preset: Annotated[str, typer.Option(help="Preset whose step is timed.")] = "small",
+    changes: Annotated[list[str] | None, typer.Option("--set", help="A setting, as batch_size=64.")] = None,
+    rounds: Annotated[int, typer.Option(help="How often each of the three is timed.")] = 15,
+) -> None:
+    config = load_config(preset, changes or [])
+    process = PartialState(cpu=not torch.cuda.is_available())
+    run = Run(config, objective(config), rows(config.image_size), process)
+    plain = PlainStep(config, objective(config), process.device)
+    flops = count_flops(run.advance)
+    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    a = torch.randn(SIDE, SIDE, device=process.device, dtype=dtype)
+    batch = run._draw()[0][0]
+    names = ("ours", "plain", "product")
+    actions: tuple[Callable[[], object], ...] = (run.advance, lambda: plain.advance(batch), lambda: a @ a)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds + 1):
+        for name, action in zip(names, actions, strict=True):
+            times[name].append(seconds(action, process.device))
+    ours, theirs, product = (statistics.median(times[name][1:]) for name in names)  # the first round warms up
+    rate, gemm = flops / ours, 2 * SIDE**3 / product
+    print(
+        f"{preset}: {config.image_size} px, batch {config.batch_size}, {config.precision}, {process.device}, ", end=""
+    )
+    print(f"{torch.get_num_threads()} CPU threads, {rounds} rounds")
+    print(f"step                {1000 * ours:10.1f} ms   {config.batch_size / ours:8.1f} images/s")
+    print(f"work                {flops / 1e9:10.2f} GFLOP a step, {flops / 1e9 / config.batch_size:.3f} an image")
+    print(f"achieved            {rate / 1e9:10.1f} GFLOP/s")
+    print(f"matrix product      {gemm / 1e9:10.1f} GFLOP/s  ({SIDE}², {dtype})")
+    print(f"achieved / product  {rate / gemm:10.1%}")
+    print(f"plain eager step    {1000 * theirs:10.1f} ms   {config.batch_size / theirs:8.1f} images/s")
+    print(f"ours / plain        {theirs / ours:10.2f} times as fast")
+
+
+def count_flops(action: Callable[[], object]) -> int:
+    """Of all convolutions and matrix products, whatever module they are in: telling modules apart is what the counter
+    cannot do within a double backward."""
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = nullcontext()
+    counter.mod_tracker.parents = {"Global"}
+    with counter:
+        action()
+    return counter.get_total_flops()
+
+
+def seconds(action: Callable[[], object], device: torch.device) -> float:
+    begun = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def objective(config: TrainConfig) -> Objective:
+    """Eq. 7 with its networks as they start."""
+    torch.manual_seed(0)
+    width = config.classifiers.width
+    return _objective(config, Judges(AttributeClassifier(width, 102), AttributeClassifier(width, PEOPLE), None))
+
+
+def rows(side: int) -> TrainingRows:
+    """Noise in the place of faces."""
+    count = PEOPLE * ROWS_EACH
+    generator = torch.Generator().manual_seed(0)
+    return TrainingRows(
+        Faces(
+            torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator),
+            5 * torch.rand(count, 17, generator=generator),
+            np.repeat([f"p{k}" for k in range(PEOPLE)], ROWS_EACH).astype(object),
+            np.zeros(count, dtype=np.int64),
+            np.array(["neutral"] * count, dtype=object),
+            Path("noise"),
+        )
+    )
+
+
+class PlainStep:
+    """Eq. 7 as one writes it down first: float32, contiguous, each loss from its own pass of E and G."""
+
+    def __init__(self, config: TrainConfig, objective: Objective, device: torch.device) -> None:
+        self.w, self.o = config.losses, objective.to(device, memory_format=torch.contiguous_format)
+        self.critics = [network for network in (objective.D_z, objective.D_img) if network is not None]
+        self.adam = self._adam(objective.model)
+        self.adam_critics = self._adam(*self.critics) if self.critics else None
+        self.rate = config.ema
+        self.ema = [p.detach().clone() for p in objective.model.parameters()]
+
+    def advance(self, batch: Batch) -> None:
+        w, o = self.w, self.o
+        I_i, I_t = (x if x is None else x.contiguous() for x in (batch.I_i, batch.I_t))
+        if self.adam_critics is not None:
+            total = torch.zeros((), device=I_i.device)
+            l, edit = (x.detach() if x is not None else None for x in self.edit(I_i, batch.u_i, batch.u_t))
+            if o.D_z is not None:
+                total = total - losses.latent_adversarial(o.D_z(torch.randn_like(l)), o.D_z(l))
+            if o.D_img is not None:
+                total = total + losses.critic_loss(o.D_img(I_i), o.D_img(edit))
+                place = torch.rand(len(I_i), 1, 1, 1, device=I_i.device)
+                penalty = losses.gradient_penalty(o.D_img, I_i, edit, w.penalty_at, place)
+                total = total + w.gradient_penalty * penalty
+            self.descend(self.adam_critics, total)
+        total = torch.zeros((), device=I_i.device)
+        l, edit = self.edit(I_i, batch.u_i, batch.u_t)
+        if o.D_z is not None:
+            total = total + w.latent * losses.latent_deception(o.D_z(l))
+        if o.D_img is not None:
+            total = total - w.adversarial * o.D_img(edit).mean()
+        if w.au:
+            total = total + w.au * losses.au_loss(o.C_exp(edit), batch.u_t)
+        if w.identity:
+            total = total + w.identity * losses.identity_loss(o.C_id(edit), batch.c_i)
+        if w.perceptual or w.reconstruction:
+            again = self.edit(I_i, batch.u_i, batch.u_i)[1]
+        if w.perceptual:
+            phi = o.C_id.relu3_1
+            total = total + w.perceptual * losses.perceptual_loss(phi(I_i), phi(edit), phi(again))
+        if w.reconstruction:
+            total = total + w.reconstruction * losses.reconstruction_loss(again, I_i, w.ms_ssim)
+        if w.paired:
+            total = total + w.paired * losses.paired_loss(edit, I_t)
+        if w.mask and self.mask is not None:
+            total = total + w.mask * losses.mask_loss(self.mask)
+        self.descend(self.adam, total)
+        with torch.no_grad():
+            for mean, p in zip(self.ema, o.model.parameters(), strict=True):
+                mean.lerp_(p, 1 - self.rate)
+
+    def edit(self, I: Tensor, u_i: Tensor, u_t: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The code, where the form has one, and the edit, without the layout that `EGGAN` asks for."""
+        model: EGGAN = self.o.model
+        self.mask = None
+        if model.composes:
+            fields = model.G(model.E(I), u_i, u_t)
+            self.mask = fields.mask
+            return None, compose(I, fields)
+        l, G = model.E(I), model.G
+        return l, G.to_image(G.blocks(G.seed(torch.cat([l, u_t], dim=1)).unflatten(1, (-1, 2, 2))))
+
+    def descend(self, adam: torch.optim.Adam, total: Tensor) -> None:
+        self.o.zero_grad()
+        total.backward()
+        adam.step()
+
+    @staticmethod
+    def _adam(*networks: torch.nn.Module) -> torch.optim.Adam:
+        return torch.optim.Adam([p for network in networks for p in network.parameters()], 1e-4, foreach=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)

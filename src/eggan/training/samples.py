@@ -1,0 +1,45 @@
+"""The sample grid of a run: the same validation people with the same targets every time."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+
+from eggan.action_units import MAX_INTENSITY
+from eggan.contact_sheet import contact_sheet, to_pictures
+from eggan.data import Faces
+from eggan.method import Model
+
+__all__ = ["Samples"]
+
+
+class Samples:
+    """Four validation people, always the same rows of each as targets."""
+
+    def __init__(self, val: Faces, device: torch.device) -> None:
+        sources, targets = [], []
+        for person in val.people[:4]:
+            mine = [i for i in range(len(val)) if val.identity[i] == person and val.session[i] == 0]
+            neutral = next((i for i in mine if val.emotion[i] == "neutral"), mine[0])
+            others = [i for i in mine if i != neutral][:7]
+            sources += [neutral] * len(others)
+            targets += others
+        self.people = sources
+        self.I_i, self.I_t = (val.images[rows].float() / 127.5 - 1 for rows in (sources, targets))
+        u = val.action_units / MAX_INTENSITY
+        self.inputs = tuple(x.to(device) for x in (self.I_i, u[sources], u[targets]))
+
+    @torch.no_grad()
+    def draw(self, model: Model) -> Image.Image:
+        """A row of edits and a row of true images for each person."""
+        was_training = model.training
+        edits = to_pictures(model.eval().edit(*self.inputs).cpu())
+        model.train(was_training)
+        own, true = to_pictures(self.I_i), to_pictures(self.I_t)
+        rows, labels = [], []
+        for source in dict.fromkeys(self.people):
+            places = [k for k, s in enumerate(self.people) if s == source]
+            rows += [[own[places[0]], *(edits[k] for k in places)], [own[places[0]], *(true[k] for k in places)]]
+            labels += ["edit", "true"]
+        columns = ["source", *(str(k + 1) for k in range(len(rows[0]) - 1))]
+        return contact_sheet(rows, labels, columns, 96)

@@ -1,0 +1,100 @@
+"""A step shared by processes, or cut into pieces, is the step of the global batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from first_gradients import first_gradients
+from torch import Tensor
+
+from eggan.errors import EgganError
+from eggan.model import EGGAN
+from eggan.training.config import TrainConfig, load_config
+from eggan.training.loop import train
+
+# The same command on a machine with GPUs gives each process one of them; here it gives two on the CPU, with gloo.
+LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+PAPER = (
+    "image_size=32", "batch_size=4", "precision=float32", "losses.paired=10", "network.latent_size=8",
+    "network.encoder_widths=[4,8]", "network.generator_widths=[8,8,8,8,8]", "critic_widths=[8,8]",
+    "classifiers.width=4", "classifiers.steps=2", "classifiers.batch_size=4",
+)  # fmt: skip
+SMALL = ("image_size=32", "batch_size=4", "precision=float32", "network.widths=[8,16]", "critic_widths=[8]")
+
+
+@pytest.fixture
+def files(make_faces_file: Callable[..., Path]) -> list[str]:
+    return [f"data={make_faces_file('train.parquet')}", f"val={make_faces_file('val.parquet', people=('dan', 'eve'))}"]
+
+
+def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", *LAUNCH, *arguments], env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def assert_same_gradients(ours: list[Tensor], theirs: list[Tensor]) -> None:
+    """Equal but for the order in which float32 sums are taken."""
+    assert len(ours) == len(theirs) > 0
+    noise = 1e-6 * max(other.abs().max().item() for other in theirs)  # all that a bias before a norm has
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=noise)
+
+
+def test_two_processes_have_the_first_gradients_of_one(files: list[str], tmp_path: Path) -> None:
+    config = load_config("small-paper", [*PAPER, *files])
+    alone = first_gradients(config, tmp_path / "one" / "run")
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    script = str(Path(__file__).parent / "first_gradients.py")
+    done = launch(script, str(tmp_path / "config.yaml"), str(tmp_path / "two" / "run"), str(tmp_path / "two.pt"))
+    assert done.returncode == 0, done.stderr
+    assert "2 processes" in done.stderr
+    assert_same_gradients(torch.load(tmp_path / "two.pt"), alone)
+
+
+def test_a_batch_in_pieces_has_the_first_gradients_of_the_whole(files: list[str], tmp_path: Path) -> None:
+    whole, pieces = (
+        first_gradients(load_config("small-paper", [*PAPER, *files, f"accumulate={n}"]), tmp_path / str(n) / "run")
+        for n in (1, 4)
+    )
+    assert_same_gradients(pieces, whole)
+
+
+def test_another_seed_has_other_gradients(files: list[str], tmp_path: Path) -> None:
+    one, other = (
+        first_gradients(load_config("small-paper", [*PAPER, *files, f"seed={n}"]), tmp_path / str(n) / "run")
+        for n in (0, 1)
+    )
+    with pytest.raises(AssertionError):
+        assert_same_gradients(one, other)
+
+
+def test_preset_small_trains_on_two_processes(files: list[str], tmp_path: Path) -> None:
+    changes = [*SMALL, "steps=50", "log_every=10"]
+    out = tmp_path / "run"
+    settings = [f"--set={change}" for change in [*changes, *files]]
+    done = launch("-m", "eggan.cli", "train", "--preset", "small", "--out", str(out), *settings)
+    assert done.returncode == 0, done.stderr
+    assert "2 processes" in done.stderr
+    assert EGGAN.from_pretrained(out).config.image_size == 32
+    train(load_config("small", [*changes, *files]), tmp_path / "alone")
+    two, one = (
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (out, tmp_path / "alone")
+    )
+    assert [line["step"] for line in two] == [line["step"] for line in one] == [10, 20, 30, 40, 50]
+    assert [line["paired"] for line in two] == pytest.approx([line["paired"] for line in one], rel=1e-3)
+
+
+def test_a_batch_that_does_not_divide_is_refused(files: list[str], tmp_path: Path) -> None:
+    config: TrainConfig = load_config("small-paper", [*PAPER, *files, "accumulate=3"])
+    with pytest.raises(EgganError, match=r"batch_size 4 .* accumulate 3: choose a multiple of 3\.$"):
+        train(config, tmp_path / "run")
