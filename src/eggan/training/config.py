@@ -68,6 +68,12 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
         _ = self.model
+        w = self.losses
+        if not any((w.adversarial, w.au, w.identity, w.perceptual, w.reconstruction, w.paired)):
+            raise ValueError(
+                "nothing would be learned: one of losses.adversarial, .au, .identity, .perceptual, .reconstruction and "
+                ".paired must be above 0"
+            )
         if self.image_size % 2 ** len(self.critic_widths):
             raise ValueError(
                 f"{self.image_size} pixels cannot be halved {len(self.critic_widths)} times by critic_widths"
