@@ -1,9 +1,10 @@
-"""Time the training step of a preset: `OMP_NUM_THREADS=1 python benchmarks/train_step.py --preset small`.
+"""Time the training step of a preset: `python benchmarks/train_step.py --preset small`.
 
 Prints images/s, the FLOP/s that the step achieves (convolutions and matrix products, as torch.utils.flop_counter
 counts them), the rate of a plain matrix product in the step's precision, and the same objective written plainly:
 float32, contiguous, E and G run anew for every loss, nothing fused. The three are measured in turn, round by round, and
-the medians are compared, so that other work on the machine weighs on all alike. Images are noise: no data is needed.
+the medians are compared, so that other work on the machine weighs on all alike. On the CPU one thread works, and its
+own time counts. Images are noise: no data is needed.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ def main(
     preset: Annotated[str, typer.Option(help="Preset whose step is timed.")] = "small",
     changes: Annotated[list[str] | None, typer.Option("--set", help="A setting, as batch_size=64.")] = None,
     rounds: Annotated[int, typer.Option(help="How often each of the three is timed.")] = 15,
+    memory_steps: Annotated[int, typer.Option(help="Take this many steps more and see whether memory grows.")] = 0,
 ) -> None:
     config = load_config(preset, changes or [])
+    torch.set_num_threads(1)
     process = PartialState(cpu=not torch.cuda.is_available())
     run = Run(config, objective(config), rows(config.image_size), process)
     plain = PlainStep(config, objective(config), process.device)
@@ -68,6 +71,15 @@ def main(
     print(f"achieved / product  {rate / gemm:10.1%}")
     print(f"plain eager step    {1000 * theirs:10.1f} ms   {config.batch_size / theirs:8.1f} images/s")
     print(f"ours / plain        {theirs / ours:10.2f} times as fast")
+    for step in range(memory_steps):
+        if step in (memory_steps // 10, memory_steps // 2):
+            print(f"after {step:5} steps   {resident():10.1f} MB")
+        run.advance()
+        if step % config.log_every == 0:
+            run.collect()
+            run.since_log = run.since_log[:0]
+    if memory_steps:
+        print(f"after {memory_steps:5} steps   {resident():10.1f} MB")
 
 
 def count_flops(action: Callable[[], object]) -> int:
@@ -81,12 +93,20 @@ def count_flops(action: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
+def resident() -> float:
+    """Memory of this process now, in MB."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1000
+
+
 def seconds(action: Callable[[], object], device: torch.device) -> float:
-    begun = time.perf_counter()
+    """Wall time on a GPU. On the CPU the own time of one thread, which other processes do not lengthen."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    begun = clock()
     action()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def objective(config: TrainConfig) -> Objective:

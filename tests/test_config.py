@@ -162,3 +162,8 @@ def test_a_configuration_cannot_be_changed_once_made() -> None:
         config.steps = 5
     with pytest.raises(ValidationError):
         config.losses.paired = 5
+
+
+def test_a_run_that_would_learn_nothing_is_refused() -> None:
+    with pytest.raises(EgganError, match="nothing would be learned"):
+        load_config("small", ["losses.paired=0"])

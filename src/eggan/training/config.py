@@ -36,6 +36,12 @@ class TrainConfig(JudgedConfig):
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
         _ = self.model
+        w = self.losses
+        if not any((w.adversarial, w.au, w.identity, w.perceptual, w.reconstruction, w.paired)):
+            raise ValueError(
+                "nothing would be learned: one of losses.adversarial, .au, .identity, .perceptual, .reconstruction and "
+                ".paired must be above 0"
+            )
         check_halvings(self.image_size, self.critic_widths)
         return self
 

@@ -169,12 +169,13 @@ class _Files:
     def __enter__(self) -> _Files:
         """Clear up after a killed process, cut the log back to the checkpoint and open TensorBoard's."""
         if self.main:
-            for name in ("model", "checkpoint/state.pt", "log.jsonl", "config.yaml", "samples/*.png"):
-                clear_up(self.out / name)
-            log = self.out / "log.jsonl"
-            lines = log.read_text().splitlines() if log.is_file() else []
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.run.step]
-            write_atomically(log, lambda beside: beside.write_text("".join(line + "\n" for line in kept)))
+            with self._on_disk():
+                for name in ("model", "checkpoint/state.pt", "log.jsonl", "config.yaml", "samples/*.png"):
+                    clear_up(self.out / name)
+                log = self.out / "log.jsonl"
+                lines = log.read_text().splitlines() if log.is_file() else []
+                kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.run.step]
+                write_atomically(log, lambda beside: beside.write_text("".join(line + "\n" for line in kept)))
             self.board = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.run.step + 1)
         return self
 
@@ -324,7 +325,10 @@ def _settle_config(config: RunConfig, out: Path) -> None:
     """Write the configuration into a new run folder, or check that the old one is the same."""
     path = out / "config.yaml"
     if not path.is_file():
-        write_atomically(path, lambda beside: beside.write_text(config.to_yaml()))
+        try:
+            write_atomically(path, lambda beside: beside.write_text(config.to_yaml()))
+        except OSError as error:
+            raise EgganError(f"{out} cannot be written to ({error.strerror}): give another --out.") from None
         return
     try:
         old = type(config).model_validate(yaml.safe_load(path.read_text()))

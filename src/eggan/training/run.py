@@ -188,7 +188,7 @@ class Run:
 
     def _adam(self, networks: Sequence[nn.Module]) -> torch.optim.Adam:
         parameters = [p for network in networks for p in network.parameters()]
-        return torch.optim.Adam(parameters, lr=self.config.learning_rate, betas=self.config.betas)
+        return torch.optim.Adam(parameters, lr=self.config.learning_rate, betas=self.config.betas, fused=True)
 
 
 def _average(gradients: Iterable[Tensor]) -> None:
