@@ -37,13 +37,12 @@ def layout(desk: Desk) -> gr.Blocks:
         with gr.Row(elem_id="pictures"):
             with gr.Column(elem_id="source", min_width=280):
                 photo = _photo_box("Photograph", "photo", 300)
-                faces = sorted(FACES.glob("*.webp"))
-                gr.Examples(
-                    [[str(face)] for face in faces],
-                    photo,
-                    label="Or an example: people who do not exist",
-                    elem_id="examples",
-                )
+                gr.HTML("Or an example, somebody who does not exist:", elem_id="hint")
+                with gr.Row(elem_id="examples"):
+                    examples = {
+                        path: gr.Button(f"Example {number}", icon=path, size="sm", min_width=40)
+                        for number, path in enumerate(sorted(FACES.glob("*.webp")), 1)
+                    }
             with gr.Column(elem_id="edited", min_width=280):
                 with gr.Tabs():
                     with gr.Tab("Edited"):
@@ -74,11 +73,15 @@ def layout(desk: Desk) -> gr.Blocks:
                 )
                 save = gr.Button("Make the file", variant="primary", elem_id="save")
                 saved = gr.File(
-                    label="Your file, marked as edited by AI", elem_id="saved", interactive=False, height=90
+                    label="Your file, marked as edited by AI",
+                    elem_id="saved",
+                    interactive=False,
+                    height=90,
+                    visible=False,
                 )
-                command = gr.Textbox(
-                    label="The same as a command", elem_id="command", interactive=False, buttons=["copy"], lines=2
-                )
+        command = gr.Textbox(
+            label="The same as a command", elem_id="command", interactive=False, buttons=["copy"], max_lines=4
+        )
         gr.HTML(f"<h2>What it must not be used for</h2><p>{USE}</p>", elem_id="use")
 
         edited: list[Any] = [result, wipe, command, message]
@@ -129,10 +132,13 @@ def layout(desk: Desk) -> gr.Blocks:
         @_says(2)
         def written(path: str | None, face: int | None, start: Start | None, kind: str, *values: float) -> list[Any]:
             place, number = _given(path, face)
-            assert start is not None
-            return [desk.save(place, number, start, values, kind), _said("The file is ready: click its size.")]
+            start = start or desk.own(place, number)
+            file = str(desk.save(place, number, start, values, kind))
+            return [gr.update(value=file, visible=True), _said("")]
 
         where = [photo, face]
+        for path, button in examples.items():
+            button.click(partial(str, path), None, photo, api_visibility="private", queue=False, show_progress="hidden")
         photo.change(opened, photo, [choice, numbered, face, *setting], api_name="open", **light)
         face.input(as_it_was, where, setting, api_name="face", **light)
         own.click(as_it_was, where, setting, api_name="as_it_was", **light)
@@ -171,7 +177,7 @@ def _sliders() -> list[gr.Slider]:
     sliders = {}
     with gr.Row(elem_id="sliders"):
         for region in REGIONS:
-            with gr.Group(elem_classes="region"):
+            with gr.Group(elem_classes=["region", region.split()[0]]):
                 gr.HTML(f"<h2>{region.capitalize()}</h2>")
                 for unit in ACTION_UNITS:
                     if unit.region == region:
@@ -214,7 +220,7 @@ def _photo_box(label: str, name: str, height: int) -> gr.Image:
 def _answer(desk: Desk, path: str | None, face: int | None, start: Start | None, values: Sequence[float]) -> list[Any]:
     """What is shown of an edit: the picture, the wipe, the command and no message."""
     place, number = _given(path, face)
-    assert start is not None
+    start = start or desk.own(place, number)
     edited = str(desk.edit(place, number, start, values))
     before = str(desk.open(place).shown)
     return [edited, (before, edited), desk.command(place, number, start, values), _said("")]

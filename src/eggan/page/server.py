@@ -57,7 +57,7 @@ def make_app(editor: Editor, folder: Path, host: str = "127.0.0.1") -> FastAPI:
     except ImportError:
         raise EgganError('The page is made with Gradio: pip install "eggan[web]".') from None
     from eggan.page.desk import MAX_BYTES, Desk
-    from eggan.page.layout import layout
+    from eggan.page.layout import FACES, layout
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -85,6 +85,7 @@ def make_app(editor: Editor, folder: Path, host: str = "127.0.0.1") -> FastAPI:
         server_name=host,
         footer_links=[],
         run_history=False,
+        allowed_paths=[str(FACES)],
         max_file_size=MAX_BYTES,
         ssr_mode=False,
         enable_monitoring=False,
@@ -114,12 +115,12 @@ def serve(host: str, port: int, say: Callable[[str], object]) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket of that address, bound before any work is done."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    """A socket of that address, taken before any work is done."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(128)  # who comes before the page is there waits for it
     except OSError as error:
         listening.close()
         raise EgganError(
