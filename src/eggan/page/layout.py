@@ -18,6 +18,7 @@ __all__ = ["FACES", "layout"]
 
 FACES = Path(__file__).parent / "faces"
 REGIONS = tuple(dict.fromkeys(unit.region for unit in ACTION_UNITS))
+COMMAND = "The same as a command"
 FIRST = "Drop a photograph first, or click an example."
 WAITING = 24
 """Requests that wait; one more is told that the page is busy."""
@@ -47,7 +48,12 @@ def layout(desk: Desk) -> gr.Blocks:
                 with gr.Tabs():
                     with gr.Tab("Edited"):
                         result = gr.Image(
-                            label="Edited", elem_id="result", height=300, interactive=False, buttons=["fullscreen"]
+                            label="Edited",
+                            elem_id="result",
+                            alt_text="The edited photograph",
+                            height=300,
+                            interactive=False,
+                            buttons=["fullscreen"],
                         )
                     with gr.Tab("Before and after"):
                         wipe = gr.ImageSlider(
@@ -55,8 +61,15 @@ def layout(desk: Desk) -> gr.Blocks:
                         )
                 message = gr.HTML(_said(FIRST), elem_id="message")
         with gr.Row(visible=False) as choice:
-            numbered = gr.Image(label="Faces", interactive=False, buttons=[], height=240, min_width=280)
-            face = gr.Radio([], label="Which face", info="0 is the largest.", elem_id="face", min_width=280)
+            numbered = gr.Image(
+                label="Faces",
+                alt_text="The faces with their numbers",
+                interactive=False,
+                buttons=[],
+                height=240,
+                min_width=280,
+            )
+            face = gr.Radio(_choices([0]), label="Which face", info="0 is the largest.", elem_id="face", min_width=280)
         with gr.Row(elem_id="emotions"):
             buttons = {
                 name: gr.Button(name.capitalize(), size="sm", min_width=110) for name in EMOTIONS if name != "neutral"
@@ -79,9 +92,7 @@ def layout(desk: Desk) -> gr.Blocks:
                     height=90,
                     visible=False,
                 )
-        command = gr.Textbox(
-            label="The same as a command", elem_id="command", interactive=False, buttons=["copy"], max_lines=4
-        )
+        command = gr.Textbox(label=COMMAND, elem_id="command", interactive=False, buttons=["copy"], max_lines=4)
         gr.HTML(f"<h2>What it must not be used for</h2><p>{USE}</p>", elem_id="use")
 
         edited: list[Any] = [result, wipe, command, message]
@@ -92,7 +103,13 @@ def layout(desk: Desk) -> gr.Blocks:
         @_says(len(setting) + 3)
         def opened(path: str | None) -> list[Any]:
             if path is None:
-                return [gr.update(visible=False), None, gr.update(choices=[], value=None), *_nothing(), _said(FIRST)]
+                return [
+                    gr.update(visible=False),
+                    None,
+                    gr.update(choices=_choices([0]), value=None),
+                    *_nothing(),
+                    _said(FIRST),
+                ]
             found = desk.open(Path(path))
             first = desk.own(Path(path), found.faces[0])
             radio = gr.update(choices=_choices(found.faces), value=found.faces[0])
@@ -165,6 +182,7 @@ def layout(desk: Desk) -> gr.Blocks:
             concurrency_id="save",
             concurrency_limit=1,
         )
+        page.load(js=f"() => document.querySelector('#command textarea').setAttribute('aria-label', '{COMMAND}')")
         for block in page.blocks.values():
             if isinstance(block, gr.Image | gr.ImageSlider | gr.File):
                 block.example_payload = lambda: None  # type: ignore[method-assign]  # Gradio's are on other hosts
@@ -196,7 +214,7 @@ def _sliders() -> list[gr.Slider]:
 
 def _photo_box(label: str, name: str, height: int) -> gr.Image:
     """A place to drop or take a photograph; its file is handed on as it came, and comes from the visitor only."""
-    box = gr.Image(
+    box: Any = gr.Image(  # what it does with a file is changed below
         label=label,
         elem_id=name,
         type="filepath",
@@ -212,8 +230,8 @@ def _photo_box(label: str, name: str, height: int) -> gr.Image:
             raise gr.Error("Give a file, not an address: nothing is fetched.", print_exception=False)
         return await take(place)
 
-    box.async_move_resource_to_block_cache = local  # type: ignore[method-assign, assignment]
-    box.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign, assignment]
+    box.async_move_resource_to_block_cache = local
+    box.preprocess = lambda payload: payload.path if payload else None
     return box
 
 
