@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import stat
 import subprocess
@@ -112,10 +113,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    contacts = tmp_path_factory.mktemp("page") / "contacts.txt"
+    folder = tmp_path_factory.mktemp("page")
+    contacts = folder / "contacts.txt"
     contacts.touch()
     program = PAGE.format(contacts=str(contacts), port=port)
-    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as server:
+    command, environment = [sys.executable, "-c", program], {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         said = ""
         while "The page is at" not in said:
@@ -124,7 +127,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
             said += line
         threading.Thread(target=server.stderr.read, daemon=True).start()  # it must not wait for a reader
         yield Page(port, contacts)
+        assert list(folder.glob("eggan-*"))
         server.terminate()
+    assert server.returncode == 0 and not list(folder.glob("eggan-*")), "uploads and results go with the server"
 
 
 @pytest.fixture(scope="session")

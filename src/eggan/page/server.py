@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +113,9 @@ def serve(host: str, port: int, say: Callable[[str], object]) -> None:
         if host not in LOCAL:
             say("Everybody who can reach this machine can use it.")
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-        uvicorn.Server(config).run([listening])
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes then, too
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run([listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
