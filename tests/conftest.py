@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 import stat
+import subprocess
 import sys
+import threading
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
+from eggan import Editor
 from eggan.action_units import COLUMNS, EMOTIONS, NUMBERS
 from eggan.cli import main
 
@@ -75,6 +80,62 @@ def group(photograph: Image.Image) -> Image.Image:
     picture.paste(photograph.resize((200, 183)), (0, 40))
     picture.paste(photograph.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (240, 20))
     return picture
+
+
+PAGE = """
+import sys
+def note(event, arguments):
+    if event == "socket.getaddrinfo" or event == "socket.connect":
+        place = arguments[0] if event == "socket.getaddrinfo" else arguments[1]
+        if str(place[0] if isinstance(place, tuple) else place) not in ("127.0.0.1", "localhost", "::1"):
+            with open({contacts!r}, "a") as file:
+                print(event, place, file=file)
+sys.addaudithook(note)
+sys.argv = ["eggan", "serve", "--port", "{port}"]
+from eggan.cli import main
+main()
+"""
+
+
+class Page(NamedTuple):
+    """A running `eggan serve`: its address, and a file with the other hosts that it asked for."""
+
+    port: int
+    contacts: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("page")
+    contacts = folder / "contacts.txt"
+    contacts.touch()
+    program = PAGE.format(contacts=str(contacts), port=port)
+    command, environment = [sys.executable, "-c", program], {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        said = ""
+        while "The page is at" not in said:
+            line = server.stderr.readline()
+            assert line, f"eggan serve ended: {said}"
+            said += line
+        threading.Thread(target=server.stderr.read, daemon=True).start()  # it must not wait for a reader
+        yield Page(port, contacts)
+        assert list(folder.glob("eggan-*"))
+        server.terminate()
+    assert server.returncode == 0 and not list(folder.glob("eggan-*")), "uploads and results go with the server"
+
+
+@pytest.fixture(scope="session")
+def small() -> Editor:
+    """The default model."""
+    return Editor.from_pretrained(device="cpu")
 
 
 @pytest.fixture

@@ -389,6 +389,24 @@ def evaluate(
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to serve at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+) -> None:
+    """Edit photographs on a page in the browser; nothing leaves this machine.
+
+    Try:
+
+        eggan serve
+
+        eggan serve --port 8000
+    """
+    from eggan.page.server import serve as run
+
+    run(host, port, _say)
+
+
+@app.command()
 def models() -> None:
     """List the models that come with the package, the default first."""
     from eggan.editor import shipped_models

@@ -113,6 +113,15 @@ class Editor:
         place = choose_device(device)
         return cls(EGGAN.from_pretrained(model), ActionUnitEstimator.from_pretrained(), str(model), place)
 
+    def faces(self, photo: Photo) -> list[Face]:
+        """All faces of a photograph, the largest first: the numbers of `face`.
+
+        Raises:
+            EgganError: the photograph cannot be read.
+        """
+        opened = _photograph(photo)
+        return self._find(opened, _digest(opened.pixels))
+
     def action_units(self, photo: Photo, *, face: str | int = "largest") -> list[float]:
         """The 17 intensities, 0..5, that the built-in estimator reads off a face of a photograph.
 
@@ -360,10 +369,13 @@ class Editor:
     def _faces(self, photo: Photograph, which: str | int) -> tuple[list[_Source], int]:
         """The chosen faces, and how many of `all` were left out."""
         digest = _digest(photo.pixels)
-        faces = self._found.get(digest, lambda: detect(photo.pixels))
+        faces = self._find(photo, digest)
         chosen = select(faces, which, photo.name)
         sources = [self._cut(photo, digest, face)._replace(number=faces.index(face)) for face in chosen]
         return sources, len(faces) - len(chosen) if which == "all" else 0
+
+    def _find(self, photo: Photograph, digest: Hashable) -> list[Face]:
+        return self._found.get(digest, lambda: detect(photo.pixels))
 
     def _cut(self, photo: Photograph, digest: Hashable, face: Face) -> _Source:
         """A face of a photograph, at the photograph's own resolution where the model composes."""

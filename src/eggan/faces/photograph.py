@@ -58,8 +58,8 @@ class Photograph:
         return picture
 
 
-def open_photograph(path: str | Path) -> Photograph:
-    """Read a photograph from a file.
+def open_photograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
+    """Read a photograph from a file of at most so many pixels.
 
     Raises:
         EgganError: no such file, none that can be read as a picture, cut off, too small or too large.
@@ -68,7 +68,7 @@ def open_photograph(path: str | Path) -> Photograph:
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on size and on damaged metadata
-            return to_photograph(Image.open(file, formats=_formats()), str(path))
+            return to_photograph(Image.open(file, formats=_formats()), str(path), max_pixels)
     except EgganError:
         raise
     except FileNotFoundError:
@@ -80,12 +80,12 @@ def open_photograph(path: str | Path) -> Photograph:
     except UnidentifiedImageError:
         raise EgganError(_unreadable(path, "not a picture of a known kind")) from None
     except Image.DecompressionBombError:
-        raise EgganError(_too_large(str(path))) from None
+        raise EgganError(_too_large(str(path), max_pixels)) from None
     except Exception as error:  # readers raise nearly anything on a damaged file
         raise EgganError(_unreadable(path, getattr(error, "strerror", None) or "cut off or damaged")) from error
 
 
-def to_photograph(image: Image.Image, name: str = "the picture") -> Photograph:
+def to_photograph(image: Image.Image, name: str = "the picture", max_pixels: int = MAX_PIXELS) -> Photograph:
     """A Pillow picture, decoded or not yet, as a photograph.
 
     Turned upright by its EXIF orientation; palettes resolved; CMYK, Lab and YCbCr to RGB; 16 bits a channel to 8, and
@@ -95,8 +95,8 @@ def to_photograph(image: Image.Image, name: str = "the picture") -> Photograph:
         EgganError: it has too many pixels, less than `MIN_SIDE` on a side, or cannot be decoded.
     """
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise EgganError(_too_large(f"{name} ({width}×{height})"))
+    if width * height > max_pixels:
+        raise EgganError(_too_large(f"{name} ({width}×{height})", max_pixels))
     if min(width, height) < MIN_SIDE:
         raise EgganError(f"{name} is {width}×{height} pixels: give a photograph of at least {MIN_SIDE} on each side.")
     try:
@@ -182,8 +182,8 @@ def _eight_bits(values: np.ndarray, mode: str, name: str) -> np.ndarray:
     return (values.astype(np.float32) * (255 / white)).round().astype(np.uint8)
 
 
-def _too_large(what: str) -> str:
-    return f"{what} has more than {MAX_PIXELS // 1_000_000} million pixels: make it smaller first."
+def _too_large(what: str, max_pixels: int) -> str:
+    return f"{what} has more than {max_pixels // 1_000_000} million pixels: make it smaller first."
 
 
 def _unreadable(what: str | Path, why: str) -> str:
