@@ -383,6 +383,31 @@ def evaluate(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A shipped name, or a folder with weights.", metavar="MODEL")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write, .onnx.")],
+) -> None:
+    """Write a model as one ONNX file: the whole edit at the model's size, any batch, opset 20.
+
+    The module `eggan.export` says what its inputs and outputs are. Wherever a MODEL is asked for to edit with, such a
+    file may be given.
+
+    Try:
+
+        eggan export small -o small.onnx
+
+        eggan edit me.jpg -o smile.jpg --au 12=4 --model small.onnx
+    """
+    from eggan.export import export_onnx
+    from eggan.model import EGGAN
+
+    if out.suffix.lower() != ".onnx":
+        raise EgganError(f"{out} must end in .onnx.")
+    export_onnx(EGGAN.from_pretrained(model), out)
+    _written(out)
+
+
+@app.command()
 def models() -> None:
     """List the models that come with the package, the default first."""
     from eggan.editor import shipped_models
