@@ -65,7 +65,10 @@ def pem(part: Any, password: bytes | None = None) -> bytes:
     if isinstance(part, x509.Certificate):
         return part.public_bytes(serialization.Encoding.PEM)
     locked = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    return part.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    form = serialization.PrivateFormat.PKCS8
+    if isinstance(part, rsa.RSAPrivateKey):
+        form = serialization.PrivateFormat.TraditionalOpenSSL  # the older form must do too
+    return part.private_bytes(serialization.Encoding.PEM, form, locked)
 
 
 @pytest.fixture

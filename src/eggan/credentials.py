@@ -20,7 +20,7 @@ from eggan.provenance import SOURCE_TYPE, Provenance
 
 __all__ = ["Credentials"]
 
-CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
+CURVES = {"secp256r1": b"es256", "secp384r1": b"es384", "secp521r1": b"es512"}
 
 
 class Credentials:
@@ -33,8 +33,8 @@ class Credentials:
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._c2pa = _c2pa()
-        self.certificate, self.chain, self.key = certificate, _read(certificate), _read(key)
-        self.algorithm = _algorithm(certificate, self.chain, key, self.key)
+        self.certificate, self.chain = certificate, _read(certificate)
+        self.algorithm, self.key = _signer(certificate, self.chain, key)
         tiny = io.BytesIO()
         Image.new("RGB", (8, 8)).save(tiny, "PNG")
         self._sign(tiny.getvalue(), "image/png", {}, "pictures", "image/png", tiny)
@@ -64,7 +64,7 @@ class Credentials:
         c2pa = self._c2pa
         signed = io.BytesIO()
         try:
-            signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(self.algorithm.encode(), self.chain, self.key, None))
+            signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(self.algorithm, self.chain, self.key, None))
             settings = c2pa.Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}})
             builder = c2pa.Builder.from_json(json.dumps(manifest), c2pa.Context(settings))
             builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
@@ -90,19 +90,19 @@ def _read(path: Path) -> bytes:
         raise EgganError(f"{path} cannot be read ({error.strerror or error}).") from None
 
 
-def _algorithm(certificate: Path, chain: bytes, key: Path, private: bytes) -> str:
-    """C2PA's name of the signature that this key makes."""
+def _signer(certificate: Path, chain: bytes, key: Path) -> tuple[bytes, bytes]:
+    """C2PA's name of the signature that a key makes, and the key in PKCS 8."""
     from cryptography import x509  # comes with c2pa-python
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
     try:
         first = x509.load_pem_x509_certificates(chain)[0].public_key()
     except (ValueError, UnsupportedAlgorithm):
         raise EgganError(f"{certificate} is no certificate in PEM: give the signer's, then its chain.") from None
     try:
-        own = load_pem_private_key(private, None)
+        own = load_pem_private_key(_read(key), None)
     except TypeError:
         raise EgganError(f"{key} is protected by a password: write it without (openssl pkey -in {key}).") from None
     except (ValueError, UnsupportedAlgorithm):
@@ -111,9 +111,11 @@ def _algorithm(certificate: Path, chain: bytes, key: Path, private: bytes) -> st
         raise EgganError(f"{key} is not the key of the first certificate in {certificate}.")
     match own:
         case ec.EllipticCurvePrivateKey(curve=curve) if curve.name in CURVES:
-            return CURVES[curve.name]
+            algorithm = CURVES[curve.name]
         case ed25519.Ed25519PrivateKey():
-            return "ed25519"
+            algorithm = b"ed25519"
         case rsa.RSAPrivateKey():
-            return "ps256"
-    raise EgganError(f"{key} is of a kind that C2PA does not know: take P-256, P-384, P-521, Ed25519 or RSA.")
+            algorithm = b"ps256"
+        case _:
+            raise EgganError(f"{key} is of a kind that C2PA does not know: take P-256, P-384, P-521, Ed25519 or RSA.")
+    return algorithm, own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
