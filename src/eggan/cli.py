@@ -61,6 +61,12 @@ def edit(
     crop: CropOption = False,
     face: FaceOption = "largest",
     device: DeviceOption = "auto",
+    sign: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--sign", metavar="CERT KEY", help="Sign Content Credentials (C2PA) with a certificate chain and its key."
+        ),
+    ] = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -84,20 +90,24 @@ def edit(
 
         eggan edit photos/ -o edited/ --emotion surprised
 
+        eggan edit me.jpg -o signed.jpg --au 12=4 --sign chain.pem key.pem
+
         eggan edit --explain smile.jpg
     """
+    from eggan.credentials import Credentials
     from eggan.edit_files import TABLE, edit_file, edit_files, find_jobs
     from eggan.editor import Editor
 
     targets = _targets(au, emotion, like, relative)
     jobs = find_jobs(photos, out)
+    credentials = Credentials(*sign) if sign is not None else None
     editor = Editor.from_pretrained(model, device=device)
     targets = _like(editor, like) | targets
     change = partial(editor.edit_photograph, targets=targets, only=only, relative=relative, face=face, crop=crop)
     if len(jobs) == 1 and jobs[0].output == out:
-        edit_file(jobs[0], change, _say)
+        edit_file(jobs[0], change, _say, credentials)
         _written(out)
-    elif failed := edit_files(jobs, change, out / TABLE, _written, _say):
+    elif failed := edit_files(jobs, change, out / TABLE, _written, _say, credentials):
         _say(f"{failed} of {len(jobs)} photographs were not edited: {out / TABLE} says why.")
         raise typer.Exit(1)
 
@@ -386,6 +396,31 @@ def evaluate(
 
     loaded = {name: load_model(name) for name in models}
     typer.echo(run_evaluation(loaded, data, choose_judges(judge, verify, data), out, protocol=protocol, quick=quick))
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A shipped name, or a folder with weights.", metavar="MODEL")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write, .onnx.")],
+) -> None:
+    """Write a model as one ONNX file: the whole edit at the model's size, any batch, opset 20.
+
+    The module `eggan.export` says what its inputs and outputs are. Wherever a MODEL is asked for to edit with, such a
+    file may be given.
+
+    Try:
+
+        eggan export small -o small.onnx
+
+        eggan edit me.jpg -o smile.jpg --au 12=4 --model small.onnx
+    """
+    from eggan.export import export_onnx
+    from eggan.model import EGGAN
+
+    if out.suffix.lower() != ".onnx":
+        raise EgganError(f"{out} must end in .onnx.")
+    export_onnx(EGGAN.from_pretrained(model), out)
+    _written(out)
 
 
 @app.command()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from eggan.action_units import COLUMNS
+from eggan.credentials import Credentials
 from eggan.data.by_file import PICTURES
 from eggan.editor import Edited
 from eggan.errors import EgganError
@@ -104,16 +106,19 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def edit_file(job: Job, edit: Callable[..., Edited], say: Callable[[str], object]) -> Edited:
+def edit_file(
+    job: Job, edit: Callable[..., Edited], say: Callable[[str], object], credentials: Credentials | None = None
+) -> Edited:
     """Open a photograph, edit it, write the edit.
 
     Args:
         job: what and where to.
         edit: from a photograph to its edit.
         say: is told, in a line each, what its owner may want to know.
+        credentials: to sign the edit with.
 
     Raises:
-        EgganError: it cannot be read, edited or written; the sentence names it.
+        EgganError: it cannot be read, edited, signed or written; the sentence names it.
     """
     photo = open_photograph(job.photo)
     for note in photo.notes:
@@ -122,7 +127,8 @@ def edit_file(job: Job, edit: Callable[..., Edited], say: Callable[[str], object
     if edited.left_out:
         count = len(edited.provenance.edits) + edited.left_out
         say(f"{job.photo}: {edited.left_out} of {count} faces left out, turned aside or hidden too far.")
-    save_picture(edited.picture(), job.output, edited.provenance)
+    sign = partial(credentials.sign, provenance=edited.provenance, original=job.photo) if credentials else None
+    save_picture(edited.picture(), job.output, edited.provenance, sign)
     return edited
 
 
@@ -132,6 +138,7 @@ def edit_files(
     table: Path,
     done: Callable[[Path], object],
     say: Callable[[str], object],
+    credentials: Credentials | None = None,
 ) -> int:
     """Edit each photograph; one that fails is a row with its problem, and the others go on.
 
@@ -141,6 +148,7 @@ def edit_files(
         table: the CSV to write, one row a face or a photograph that failed; also when the work is interrupted.
         done: is told each file that was written.
         say: is told, in a line each, what failed and what its owner may want to know.
+        credentials: to sign the edits with.
 
     Returns:
         How many photographs failed.
@@ -153,7 +161,7 @@ def edit_files(
     try:
         for job in jobs:
             try:
-                edited = edit_file(job, edit, say)
+                edited = edit_file(job, edit, say, credentials)
             except EgganError as error:
                 say(str(error))
                 rows.append([job.photo, "", "", error, *[""] * (2 * len(COLUMNS))])

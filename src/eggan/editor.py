@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 import torch
@@ -100,18 +100,32 @@ class Editor:
         self._sources: _Recent[_Source] = _Recent(RECENT)
 
     @classmethod
-    def from_pretrained(cls, model: str | Path = DEFAULT_MODEL, *, device: str = "auto") -> Editor:
-        """A shipped model by name, or a folder of `save_pretrained` or of a training run.
+    def from_pretrained(
+        cls,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        runtime: Literal["torch", "onnx"] = "torch",
+    ) -> Editor:
+        """A shipped model by name, a folder of `save_pretrained` or of a training run, or a file of `eggan export`.
 
         Args:
-            model: the name or folder.
+            model: the name, folder or file.
             device: `cpu`, `cuda`, `cuda:1`, or `auto`: a GPU where there is one.
+            runtime: `onnx` runs E and G in onnxruntime, on the CPU. A file of `eggan export` always runs in it; a
+                name or folder is exported first, which takes some seconds.
 
         Raises:
-            EgganError: no such model or device, or the model's files do not fit together.
+            EgganError: no such model or device, the model's files do not fit together, or `onnx` on a GPU.
         """
-        place = choose_device(device)
-        return cls(EGGAN.from_pretrained(model), ActionUnitEstimator.from_pretrained(), str(model), place)
+        estimator = ActionUnitEstimator.from_pretrained()
+        if runtime == "torch" and Path(model).suffix != ".onnx":
+            return cls(EGGAN.from_pretrained(model), estimator, str(model), choose_device(device))
+        if device not in ("auto", "cpu"):
+            raise EgganError(f"ONNX runs on the CPU here, not on {device}: give cpu, or a model that is no .onnx file.")
+        from eggan.export import load_onnx
+
+        return cls(load_onnx(model), estimator, str(model), "cpu")
 
     def faces(self, photo: Photo) -> list[Face]:
         """All faces of a photograph, the largest first: the numbers of `face`.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
 from xml.sax.saxutils import escape, unescape
@@ -65,10 +67,18 @@ class Provenance:
         ).encode()
 
 
-def save_picture(picture: Image.Image, path: Path, provenance: Provenance) -> None:
+def save_picture(
+    picture: Image.Image, path: Path, provenance: Provenance, sign: Callable[[bytes, str], bytes] | None = None
+) -> None:
     """Write PNG, JPEG or WebP with its record; the file appears whole or not at all.
 
     JPEG has no alpha: what is transparent becomes white there.
+
+    Args:
+        picture: its pixels and colour profile.
+        path: ends in one of `FORMATS`.
+        provenance: the record to write with it.
+        sign: from the encoded picture and its MIME type to the signed one.
 
     Raises:
         EgganError: the ending is none of `FORMATS`, the format cannot hold the picture, or the folder cannot be
@@ -85,7 +95,10 @@ def save_picture(picture: Image.Image, path: Path, provenance: Provenance) -> No
     if form == "JPEG":
         picture = on_white(picture)
     try:
-        write_atomically(path, lambda beside: picture.save(beside, form, **options))
+        encoded = BytesIO()
+        picture.save(encoded, form, **options)
+        data = sign(encoded.getvalue(), f"image/{form.lower()}") if sign is not None else encoded.getvalue()
+        write_atomically(path, lambda beside: beside.write_bytes(data))
     except OSError as error:
         raise EgganError(f"{path} cannot be written ({error.strerror or error}).") from None
     except ValueError as error:  # WebP ends at 16,383 pixels a side
