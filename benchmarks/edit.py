@@ -27,7 +27,7 @@ from eggan.estimator import ActionUnitEstimator
 from eggan.export import load_onnx
 from eggan.model import EGGAN
 
-ROUNDS, GEMM = 9, 1024
+ROUNDS, GEMM = 30, 1024
 
 
 class StarGANGenerator(nn.Module):
