@@ -18,6 +18,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
+from eggan.action_units import NUMBERS
+from eggan.editor import Editor
 from eggan.page.layout import FACES
 from eggan.provenance import explain
 
@@ -161,6 +163,9 @@ def test_of_several_faces_one_is_chosen(tab: Tab, group: Image.Image, tmp_path: 
     group.save(tmp_path / "group.png")
     tab.locator("#photo input[type=file]").set_input_files(tmp_path / "group.png")
     tab.get_by_label("Face 1").click()
+    own = Editor.from_pretrained().action_units(group, face=1)
+    for number, value in zip(NUMBERS, own, strict=True):
+        expect(slider(tab, number)).to_have_value(f"{round(value, 1):g}", timeout=WAIT)
     expect(tab.locator("#message [role=status]")).to_have_text("", timeout=WAIT)
     slider(tab, 26).focus()
     tab.keyboard.press("End")

@@ -202,7 +202,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
 
 def test_a_folder_that_cannot_be_made_is_named(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(EgganError, match=r"file/run cannot be written to \(Not a directory\): give another --out"):
+    with pytest.raises(EgganError, match=r"file/run/config.yaml cannot be written \(Not a directory\)"):
         train(toy(), tmp_path / "file" / "run")
 
 

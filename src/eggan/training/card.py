@@ -24,7 +24,7 @@ def model_card(config: TrainConfig, step: int, phi: str, sizes: dict[str, int]) 
         f"- **Data**: `{config.data.name}` (facsynth has a data card of its own)\n"
         f"{start}"
         f"- **Training**: {step} of {config.steps} steps of batch {config.batch_size}, seed {config.seed}, "
-        f"{config.precision}{f', starting from `{config.init}`' if config.init else ''}\n"
+        f"{config.precision}\n"
         f"- **Terms of the objective and their weights**: {terms}\n"
         f"- **φ₃ of the perceptual loss**: {phi}\n\n"
         f"{_table(sizes)}\n\n{USE}"

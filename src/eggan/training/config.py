@@ -37,11 +37,9 @@ class TrainConfig(JudgedConfig):
     def _check(self) -> TrainConfig:
         _ = self.model
         w = self.losses
-        if not any((w.adversarial, w.au, w.identity, w.perceptual, w.reconstruction, w.paired)):
-            raise ValueError(
-                "nothing would be learned: one of losses.adversarial, .au, .identity, .perceptual, .reconstruction and "
-                ".paired must be above 0"
-            )
+        latent = w.latent if self.network.form == "latent" else 0
+        if not any((latent, w.adversarial, w.au, w.identity, w.perceptual, w.reconstruction, w.paired)):
+            raise ValueError("nothing would be learned: the weights under losses. are 0, and one must be above")
         check_halvings(self.image_size, self.critic_widths)
         return self
 
