@@ -12,10 +12,10 @@ import io
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
 
 from eggan.action_units import COLUMNS, NUMBERS
+from eggan.annotate import read_crops
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import align, detect, open_photograph, select
@@ -37,8 +37,7 @@ def crops(paths: list[Path]) -> dict[str, np.ndarray]:
 
 
 def read(estimator: ActionUnitEstimator, images: list[np.ndarray]) -> np.ndarray:
-    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return estimator.read(x).numpy()
+    return np.array(read_crops(estimator, images))
 
 
 def london(estimator: ActionUnitEstimator, folder: Path) -> None:

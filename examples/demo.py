@@ -13,6 +13,7 @@ from eggan.action_units import NUMBERS
 from eggan.contact_sheet import contact_sheet, to_pictures
 from eggan.data import Faces, read_faces
 from eggan.editor import shipped_models
+from eggan.pixels import to_floats
 from eggan.provenance import Provenance, save_picture
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +31,7 @@ def main(out: Path) -> None:
     sources = [
         int(np.flatnonzero((faces.emotion == "neutral") & (faces.session == faces.session[t]))[0]) for t in targets
     ]
-    pictures = to_pictures(faces.images.float() / 127.5 - 1)
+    pictures = to_pictures(to_floats(faces.images))
     rows, labels = [[pictures[s] for s in sources], [pictures[t] for t in targets]], ["source", "true"]
     for name in shipped_models():
         editor = Editor.from_pretrained(name)

@@ -20,6 +20,7 @@ from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import align, detect, open_photograph, select
 from eggan.files import write_atomically
+from eggan.pixels import to_floats
 from eggan.progress import track
 
 __all__ = ["Row", "annotate", "import_tables", "less_neutral", "list_photographs", "read_crops", "write_rows"]
@@ -83,7 +84,7 @@ def import_tables(path: Path) -> list[Row]:
 
 def read_crops(estimator: ActionUnitEstimator, crops: Sequence[np.ndarray]) -> list[tuple[float, ...]]:
     """The 17 intensities of aligned crops, uint8 (S, S, 3)."""
-    images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    images = to_floats(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
     return [tuple(values) for values in estimator.read(images).tolist()]
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from eggan.pixels import to_bytes
+
 __all__ = ["contact_sheet", "to_pictures"]
 
 MARGIN = 4
@@ -44,5 +46,5 @@ def contact_sheet(
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
     """Images (B, 3, S, S) in [-1, 1] as pictures."""
-    pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    pixels = to_bytes(images).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(np.ascontiguousarray(picture)) for picture in pixels]

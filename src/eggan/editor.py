@@ -22,6 +22,7 @@ from eggan.estimator import ActionUnitEstimator
 from eggan.faces import Face, Photograph, align, detect, native_size, open_photograph, put_back, select, to_photograph
 from eggan.model import EGGAN, Code
 from eggan.networks import Fields, compose
+from eggan.pixels import to_floats
 from eggan.provenance import FaceEdit, Provenance
 from eggan.weights import shipped
 
@@ -433,7 +434,7 @@ class Editor:
 
     def _image(self, pixels: np.ndarray) -> Tensor:
         """A crop as (1, 3, S, S) in [-1, 1]."""
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].to(self.device).float() / 127.5 - 1
+        return to_floats(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].to(self.device))
 
 
 class _Source(NamedTuple):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eggan.action_units import MAX_INTENSITY
 from eggan.data.faces_file import Faces
+from eggan.pixels import to_floats
 
 __all__ = ["Batch", "TrainingRows", "augment", "draw_batch", "moved", "relight"]
 
@@ -140,7 +141,7 @@ def draw_look(batch_size: int, generator: torch.Generator) -> Tensor:
 def with_look(images: Tensor, look: Tensor) -> Tensor:
     """Images uint8 (B, K, 3, S, S) as `augment` returns them, by the choices of `draw_look`."""
     mirrored, gain, contrast, saturation = look[..., None, None, None, None].unbind(1)
-    x = torch.where(mirrored > 0, images.flip(-1), images).float() / 127.5 - 1
+    x = to_floats(torch.where(mirrored > 0, images.flip(-1), images))
     grey = x.mean(dim=2, keepdim=True)
     x = grey + saturation * (x - grey)
     mean = x.mean(dim=(1, 2, 3, 4), keepdim=True)

@@ -16,6 +16,7 @@ from eggan.contact_sheet import contact_sheet, to_pictures
 from eggan.data import Faces
 from eggan.evaluation.protocol import CrossTalk, Figures, Sweep, asked_for, edit_pairs
 from eggan.method import Model
+from eggan.pixels import to_floats
 
 __all__ = ["au_bars", "cross_talk_map", "expression_sheet", "interpolation_sheet", "sweep_curves"]
 
@@ -71,7 +72,7 @@ def interpolation_sheet(models: Mapping[str, Model], faces: Mapping[str, Faces],
             u_i, u_t = (own.action_units[row] / MAX_INTENSITY for row in (source, int(found[0])))
             path = torch.stack([torch.lerp(u_i, u_t, alpha) for alpha in alphas])
             edits = edit_pairs(model, own, np.full(steps, source), path)
-            rows.append([*to_pictures(edits.float() / 127.5 - 1), to_pictures(_float(own, found[:1]))[0]])
+            rows.append([*to_pictures(to_floats(edits)), to_pictures(to_floats(own.images[found[:1]]))[0]])
             labels.append(f"{name}\n{word}")
     return contact_sheet(rows, labels, [*(f"{alpha:.2f}" for alpha in alphas), "true"], CELL)
 
@@ -137,12 +138,8 @@ def _neutral(faces: Faces, who: str, session: int) -> int | None:
     return int(found[0]) if len(found) else None
 
 
-def _float(faces: Faces, rows: np.ndarray) -> torch.Tensor:
-    return faces.images[torch.from_numpy(rows)].float() / 127.5 - 1
-
-
 def _spread(images: torch.Tensor, places: list[int], columns: list[str]) -> list[Image.Image | None]:
     row: list[Image.Image | None] = [None] * len(columns)
-    for place, picture in zip(places, to_pictures(images.float() / 127.5 - 1), strict=True):
+    for place, picture in zip(places, to_pictures(to_floats(images)), strict=True):
         row[place] = picture
     return row

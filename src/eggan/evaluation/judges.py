@@ -28,6 +28,7 @@ from eggan.data import Faces
 from eggan.data.openface import OpenFace, most_confident
 from eggan.errors import EgganError
 from eggan.networks import resized
+from eggan.pixels import to_bytes, to_floats
 from eggan.verifier import FaceVerifier
 
 __all__ = [
@@ -366,7 +367,7 @@ def best_threshold(similarity: np.ndarray, same: np.ndarray) -> tuple[float, flo
 def calibrate(judge: IdentityJudge, faces: Faces, *, count: int = 500, seed: int = 0) -> tuple[float, float]:
     """A judge's best threshold on real pairs of the faces, and its accuracy there."""
     pairs = draw_real_pairs(faces, count, seed=seed)
-    a, b = (faces.images[torch.from_numpy(rows)].float() / 127.5 - 1 for rows in (pairs.first, pairs.second))
+    a, b = (to_floats(faces.images[torch.from_numpy(rows)]) for rows in (pairs.first, pairs.second))
     return best_threshold(judge.similarity(a, b).numpy(), pairs.same)
 
 
@@ -394,4 +395,4 @@ def _window(images: Tensor, side: int, size: int, top: int) -> Tensor:
 
 def _pixels(images: Tensor) -> np.ndarray:
     """Images (N, 3, H, H) in [-1, 1] as uint8 (N, H, H, 3)."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    return to_bytes(images).permute(0, 2, 3, 1).contiguous().numpy()

@@ -20,6 +20,7 @@ from eggan.evaluation.judges import ActionUnitJudge, IdentityJudge
 from eggan.evaluation.metrics import Interval, au_mse, au_pcc, bootstrap, unexplained_change
 from eggan.losses import ms_ssim
 from eggan.method import Model, as_asked
+from eggan.pixels import to_bytes, to_floats
 
 __all__ = [
     "CrossTalk", "Figures", "Judges", "Pairs", "Sweep", "asked_for", "draw_pairs", "edit_pairs", "evaluate",
@@ -137,8 +138,8 @@ def edit_pairs(model: Model, faces: Faces, source: np.ndarray, u_t: Tensor) -> T
     """
     edits = []
     for s, u in zip(torch.from_numpy(source).split(BATCH), u_t.split(BATCH), strict=True):
-        edit = model.edit(_to_float(faces.images[s]), faces.action_units[s] / MAX_INTENSITY, u)
-        edits.append(((edit.clamp(-1, 1) + 1) * 127.5).round().byte())
+        edit = model.edit(to_floats(faces.images[s]), faces.action_units[s] / MAX_INTENSITY, u)
+        edits.append(to_bytes(edit))
     return torch.cat(edits)
 
 
@@ -156,8 +157,8 @@ def evaluate(model: Model, faces: Faces, judges: Judges, *, sweep_people: int = 
     people, emotion = faces.identity[t], faces.emotion[t]
     edits = edit_pairs(model, faces, s, asked_for(model, faces, t))
     wanted = faces.action_units.numpy()[t]
-    read = judges.aus.read(_to_float(faces.images)).numpy()
-    readings = {"": judges.aus.read(_to_float(edits)).numpy(), "_floor": read[t], "_no_edit": read[s]}
+    read = judges.aus.read(to_floats(faces.images)).numpy()
+    readings = {"": judges.aus.read(to_floats(edits)).numpy(), "_floor": read[t], "_no_edit": read[s]}
     error = _squared_error(edits, faces.images[t])
     source_error = _squared_error(faces.images[s], faces.images[t])
     scalars = {"unexplained_change": bootstrap(partial(_unexplained_of, error, source_error), people)}
@@ -189,9 +190,9 @@ def evaluate_paper(model: Model, label_faces: Faces, faces: Faces, judges: Judge
     t = rng.permutation(rows)[:PAPER_TARGETS]
     s = rng.integers(len(faces), size=len(t))
     edits = edit_pairs(model, faces, s, asked_for(model, label_faces, t))
-    wanted = judges.aus.read(_to_float(label_faces.images[t])).numpy()
-    no_edit = judges.aus.read(_to_float(faces.images[s])).numpy()
-    readings = {"": judges.aus.read(_to_float(edits)).numpy(), "_floor": wanted, "_no_edit": no_edit}
+    wanted = judges.aus.read(to_floats(label_faces.images[t])).numpy()
+    no_edit = judges.aus.read(to_floats(faces.images[s])).numpy()
+    readings = {"": judges.aus.read(to_floats(edits)).numpy(), "_floor": wanted, "_no_edit": no_edit}
     people = faces.identity[s]
     scalars = _au_scalars(readings, wanted, people)
     if judges.identity is not None:
@@ -226,8 +227,8 @@ def _per_au(readings: dict[str, np.ndarray], wanted: np.ndarray) -> dict[str, di
 def _identity_scalars(judge: IdentityJudge, edits: Tensor, faces: Faces, pairs: Pairs) -> dict[str, Interval]:
     """Share of edits recognised as their source, beside true images of the same person (Table 2)."""
     people = faces.identity[pairs.source]
-    source = _to_float(faces.images[pairs.source])
-    others = torch.cat([_to_float(edits), _to_float(faces.images[pairs.target])])
+    source = to_floats(faces.images[pairs.source])
+    others = torch.cat([to_floats(edits), to_floats(faces.images[pairs.target])])
     edited, real = judge.similarity(torch.cat([source, source]), others).numpy().reshape(2, -1)
 
     def mean(values: np.ndarray) -> Interval:
@@ -248,7 +249,7 @@ def _reconstruction_scalars(model: Model, faces: Faces, rows: np.ndarray) -> dic
     error = _squared_error(again, images)
     psnr = 10 * np.log10(4 * images[0].numel() / np.maximum(error, 4e-16 * images[0].numel()))
     similarity = np.array(
-        [ms_ssim(a[None], b[None]).item() for a, b in zip(_to_float(again), _to_float(images), strict=True)]
+        [ms_ssim(a[None], b[None]).item() for a, b in zip(to_floats(again), to_floats(images), strict=True)]
     )
     people = faces.identity[rows]
     return {
@@ -278,7 +279,7 @@ def _sweep(
     for j in range(len(NUMBERS)):
         targets[j, :, :, j] = torch.tensor(asked)[:, None] / MAX_INTENSITY
     edits = edit_pairs(model, faces, np.tile(rows, len(NUMBERS) * len(asked)), targets.flatten(0, 2))
-    read = judge.read(_to_float(edits)).unflatten(0, targets.shape[:3])
+    read = judge.read(to_floats(edits)).unflatten(0, targets.shape[:3])
     return Sweep(tuple(asked), torch.stack([read[j, :, :, j].mean(dim=1) for j in range(len(NUMBERS))]).numpy())
 
 
@@ -315,14 +316,10 @@ def _unexplained_of(error: np.ndarray, source_error: np.ndarray, rows: np.ndarra
     return unexplained_change(error[rows], source_error[rows])
 
 
-def _to_float(images: Tensor) -> Tensor:
-    return images.float() / 127.5 - 1
-
-
 def _squared_error(x: Tensor, y: Tensor) -> np.ndarray:
     """Σ over the pixels of (x - y)², of uint8 images on the scale of [-1, 1]: (N,)."""
     chunks = [
-        (_to_float(a) - _to_float(b)).square().sum(dim=(1, 2, 3))
+        (to_floats(a) - to_floats(b)).square().sum(dim=(1, 2, 3))
         for a, b in zip(x.split(256), y.split(256), strict=True)
     ]
     return torch.cat(chunks).double().numpy()

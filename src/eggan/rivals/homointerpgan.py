@@ -21,6 +21,7 @@ from eggan.losses import critic_loss, gradient_penalty
 from eggan.method import ClassifierName, Exemplars, JudgedConfig, Rival, Settings
 from eggan.networks import AttributeClassifier, Seen, VGG19Stage5, channels_last
 from eggan.objective import Terms, frozen, weighted
+from eggan.pixels import to_floats
 from eggan.weights import load_weights, official_vgg19, write_weights
 
 __all__ = ["RIVAL", "HomoInterpGAN", "HomoInterpGANMethod", "HomoInterpGANRun"]
@@ -127,7 +128,7 @@ class HomoInterpGAN(nn.Module):
         assert self.exemplars is not None, "show_exemplars comes first"
         images, u = self.exemplars
         nearest = torch.cdist(u_t.cpu(), u, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
-        return self.towards(I_i, images[nearest].to(I_i.device).float() / 127.5 - 1)
+        return self.towards(I_i, to_floats(images[nearest].to(I_i.device)))
 
     def save_pretrained(self, folder: str | Path, card: str, dtype: torch.dtype = torch.float32) -> None:
         """Write `config.json`, `model.safetensors` and the card, replacing the folder whole."""

@@ -10,6 +10,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate
 
+from eggan.contact_sheet import to_pictures
+from eggan.pixels import to_floats
+
 __all__ = ["as_if_photographed", "compress", "occlude", "randomise"]
 
 
@@ -45,12 +48,12 @@ def compress(x: Tensor, generator: torch.Generator) -> Tensor:
     """JPEG of quality 25 to 85 for every third image (B, 3, S, S)."""
     qualities = torch.randint(25, 86, (len(x),), generator=generator)
     chosen = (_sometimes(1 / 3, len(x), generator) > 0).flatten()
-    pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    pictures = to_pictures(x[chosen])
     x = x.clone()
-    for k in chosen.nonzero().flatten().tolist():
+    for k, picture in zip(chosen.nonzero().flatten().tolist(), pictures, strict=True):
         buffer = io.BytesIO()
-        Image.fromarray(pixels[k]).save(buffer, "JPEG", quality=int(qualities[k]))
-        x[k] = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 127.5 - 1
+        picture.save(buffer, "JPEG", quality=int(qualities[k]))
+        x[k] = to_floats(torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1))
     return x
 
 

@@ -19,6 +19,7 @@ from eggan.estimator import ActionUnitEstimator, EstimatorConfig
 from eggan.evaluation.metrics import au_mse, au_pcc
 from eggan.faces import align, detect, open_photograph, select
 from eggan.networks import channels_last
+from eggan.pixels import to_floats
 from eggan.progress import track
 from eggan.training.clock import by_the_clock, moving_average
 from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise
@@ -70,7 +71,7 @@ def train(
         if crops is not None:
             seen = torch.randint(len(crops), (batch_size // 2,), generator=generator)
             shown = augment(crops[seen].unsqueeze(1), generator).squeeze(1)
-            backdrop = crops[torch.randint(len(crops), (batch_size,), generator=generator)].float() / 127.5 - 1
+            backdrop = to_floats(crops[torch.randint(len(crops), (batch_size,), generator=generator)])
             images = torch.cat([as_if_photographed(images, backdrop, generator), relight(shown, generator)])
             target = torch.cat([target, teacher.eval().read(shown)])
         images = randomise(compress(occlude(images, generator), generator), generator)
@@ -119,7 +120,7 @@ def aligned_crops(folder: Path, size: int) -> Tensor:
 def report(model: ActionUnitEstimator, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
     """Per-AU MSE and PCC on true images; prints both."""
     model.eval()
-    read = model.read(faces.images.float() / 127.5 - 1).numpy()
+    read = model.read(to_floats(faces.images)).numpy()
     true = faces.action_units.numpy()
     mse, pcc = au_mse(read, true), au_pcc(read, true)
     each = " ".join(f"{name[2:4]}:{p:.2f}" for name, p in zip(COLUMNS, pcc, strict=True))

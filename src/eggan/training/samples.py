@@ -9,6 +9,7 @@ from eggan.action_units import MAX_INTENSITY
 from eggan.contact_sheet import contact_sheet, to_pictures
 from eggan.data import Faces
 from eggan.method import Model
+from eggan.pixels import to_floats
 
 __all__ = ["Samples"]
 
@@ -25,7 +26,7 @@ class Samples:
             sources += [neutral] * len(others)
             targets += others
         self.people = sources
-        self.I_i, self.I_t = (val.images[rows].float() / 127.5 - 1 for rows in (sources, targets))
+        self.I_i, self.I_t = (to_floats(val.images[rows]) for rows in (sources, targets))
         u = val.action_units / MAX_INTENSITY
         self.inputs = tuple(x.to(device) for x in (self.I_i, u[sources], u[targets]))
 

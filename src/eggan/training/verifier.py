@@ -16,6 +16,7 @@ from eggan.data.batches import TrainingRows
 from eggan.data.faces_file import Faces
 from eggan.evaluation.judges import RealPairs, best_threshold, draw_real_pairs
 from eggan.networks import channels_last
+from eggan.pixels import to_floats
 from eggan.training.clock import by_the_clock, moving_average
 from eggan.training.disturbance import randomise
 from eggan.verifier import FaceVerifier, VerifierConfig
@@ -104,7 +105,7 @@ def cosface_loss(embeddings: Tensor, centres: Tensor, classes: Tensor, margin: f
 def report(model: FaceVerifier, faces: Faces, pairs: RealPairs) -> tuple[float, float]:
     """Best threshold on real pairs across sessions and the accuracy there; prints both."""
     model.eval()
-    x = model.embed(faces.images.float() / 127.5 - 1)
+    x = model.embed(to_floats(faces.images))
     similarity = (x[pairs.first] * x[pairs.second]).sum(dim=1).numpy()
     threshold, accuracy = best_threshold(similarity, pairs.same)
     same, other = similarity[pairs.same], similarity[~pairs.same]
