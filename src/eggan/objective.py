@@ -165,7 +165,7 @@ class Objective(nn.Module):
                     L["latent_penalty"] = latent_penalty(self.D_z, z)
         if self.D_img is not None:
             edit = out.edit.detach()
-            L["D_img"] = critic_loss(self.D_img(batch.I_i), self.D_img(edit))
+            L["D_img"] = critic_loss(*self.D_img(torch.cat([batch.I_i, edit])).chunk(2))
             if w.gradient_penalty:
                 with torch.autocast(batch.I_i.device.type, enabled=False):
                     L["gradient_penalty"] = gradient_penalty(self.D_img, batch.I_i, edit, w.penalty_at, noise.place)

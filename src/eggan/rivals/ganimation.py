@@ -172,8 +172,8 @@ class GANimationMethod(nn.Module):
     def discriminator_loss(self, batch: Batch, out: Animation, noise: Noise) -> Terms:
         """Eq. 2 with its penalty, whose slope is that of the sum over patches, and the first half of Eq. 4."""
         I_o, edit, w = batch.I_i, out.edit.detach(), self.weights
-        real, shown = self.D(I_o)
-        L = {"D": critic_loss(real, self.D(edit)[0]), "D_regression": mse_loss(shown.float(), batch.u_i)}
+        scores, shown = self.D(torch.cat([I_o, edit]))
+        L = {"D": critic_loss(*scores.chunk(2)), "D_regression": mse_loss(shown[: len(I_o)].float(), batch.u_i)}
         with torch.autocast(I_o.device.type, enabled=False):
             L["gradient_penalty"] = gradient_penalty(lambda I: self.D(I)[0], I_o, edit, "interpolates", noise.place)
         return weighted({"D": 1.0, "D_regression": w.regression, "gradient_penalty": w.gradient_penalty}, L)

@@ -221,8 +221,8 @@ class HomoInterpGANMethod(nn.Module):
     def discriminator_loss(self, batch: Batch, out: Route, noise: Noise) -> Terms:
         """Critic with its penalty, AUs of real features; Dec's reconstruction; K's guess of the teacher's features."""
         f, f_v = out.f.detach(), out.f_v.detach()
-        real, shown = self.D(f)
-        L = {"D": critic_loss(real, self.D(f_v)[0]), "D_attributes": _attribute_loss(shown, batch.u_i)}
+        scores, shown = self.D(torch.cat([f, f_v]))
+        L = {"D": critic_loss(*scores.chunk(2)), "D_attributes": _attribute_loss(shown[: len(f)], batch.u_i)}
         with torch.autocast(f.device.type, enabled=False):
             L["gradient_penalty"] = gradient_penalty(lambda x: self.D(x)[0], f, f_v, "interpolates", noise.place)
         seen = self.phi(batch.I_i)

@@ -171,8 +171,8 @@ class StarGANMethod(nn.Module):
     def discriminator_loss(self, batch: Batch, out: Translation, noise: Noise) -> Terms:
         """Eq. 5: -L_adv + λ_cls L_cls^r; the penalty's slope is that of the sum over patches, as in the public code."""
         x, edit = batch.I_i, out.edit.detach()
-        real, shown = self.D(x)
-        L = {"D": critic_loss(real, self.D(edit)[0]), **self._class_loss("D_", shown, out.c_source)}
+        scores, shown = self.D(torch.cat([x, edit]))
+        L = {"D": critic_loss(*scores.chunk(2)), **self._class_loss("D_", shown[: len(x)], out.c_source)}
         with torch.autocast(x.device.type, enabled=False):
             L["gradient_penalty"] = gradient_penalty(lambda I: self.D(I)[0], x, edit, "interpolates", noise.place)
         return weighted({"D": 1.0, **self._class_weights("D_"), "gradient_penalty": self.weights.gradient_penalty}, L)
