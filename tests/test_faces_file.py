@@ -263,3 +263,58 @@ def test_a_person_in_two_splits_is_refused_with_file_row_and_column(make_faces_f
     message = str(error.value)
     for part in (str(train.path), str(shared.path), "row 8", "column identity", "bob"):
         assert part in message
+
+
+# --- Folders of shards -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path: Path, make_faces_file: Callable[..., Path]) -> tuple[Path, Path]:
+    """A folder of two shards, and one file with the same rows."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    tables = []
+    for name, people in (("0.parquet", ("ann", "bob")), ("1.parquet", ("bob", "cyd"))):
+        made = make_faces_file(name, people=people)
+        tables.append(pq.read_table(made))
+        pq.write_table(tables[-1], folder / name, 5)
+    pq.write_table(pa.concat_tables(tables), tmp_path / "whole.parquet")
+    return folder, tmp_path / "whole.parquet"
+
+
+def test_a_folder_of_shards_is_one_file_of_the_same_rows(shards: tuple[Path, Path]) -> None:
+    folder, whole = shards
+    for _ in range(2):  # decoded, then found decoded
+        ours, theirs = read_faces(folder, 16), read_faces(whole, 16)
+        assert torch.equal(ours.images, theirs.images) and torch.equal(ours.action_units, theirs.action_units)
+        for name in ("identity", "session", "emotion", "shots"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    assert ours.people == ["ann", "bob", "cyd"]
+
+
+def test_shards_are_decoded_once_for_a_size_and_anew_where_one_changed(shards: tuple[Path, Path]) -> None:
+    folder, _ = shards
+    read_faces(folder, 16)
+    (decoded,) = folder.glob(".eggan-*")
+    before = decoded.stat()
+    assert decoded.stat().st_size == 32 * 3 * 16 * 16
+    read_faces(folder, 16)
+    assert decoded.stat().st_mtime_ns == before.st_mtime_ns
+    read_faces(folder, 8)
+    pq.write_table(pq.read_table(folder / "0.parquet").slice(0, 9), folder / "0.parquet")
+    assert len(read_faces(folder, 16)) == 25
+    assert len(list(folder.glob(".eggan-*"))) == 3
+
+
+def test_a_bad_row_of_a_shard_is_named_and_leaves_nothing(shards: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, _ = shards
+    table = pq.read_table(folder / "1.parquet")
+    images = table["image"].to_pylist()
+    images[12] = b"no picture"
+    pq.write_table(table.set_column(0, "image", pa.array(images, pa.binary())), folder / "1.parquet", 5)
+    with pytest.raises(EgganError, match=r"1\.parquet, row 12, column image: is no readable image"):
+        read_faces(folder, 16)
+    assert sorted(path.name for path in folder.iterdir()) == ["0.parquet", "1.parquet"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EgganError, match="holds no faces files"):
+        read_faces(tmp_path / "empty", 16)

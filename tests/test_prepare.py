@@ -242,13 +242,34 @@ def test_frames_of_a_video_come_by_their_numbers(tmp_path: Path) -> None:
         count_frames(tmp_path / "b.avi")
 
 
-def test_a_missing_video_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_video_reader_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
 
     monkeypatch.setattr("eggan.data.video.import_module", missing)
+    (tmp_path / "a.avi").touch()
     with pytest.raises(EgganError, match=r'pip install "eggan\[video\]"'):
-        count_frames(Path("a.avi"))
+        count_frames(tmp_path / "a.avi")
+
+
+def test_frames_are_the_same_wherever_reading_starts(tmp_path: Path) -> None:
+    """H.264 with frames that refer to later ones, key frames far apart."""
+    path, ramp = tmp_path / "long.mp4", np.tile(np.arange(64, dtype=np.uint8) * 2, (64, 1))
+    video = imageio_ffmpeg.write_frames(str(path), (64, 64), fps=25, quality=8, output_params=["-g", "40", "-bf", "2"])
+    video.send(None)
+    for k in range(120):
+        video.send(np.repeat((ramp + k)[..., None], 3, axis=2).copy())
+    video.close()
+    assert count_frames(path) == 120
+    whole = dict(read_frames(path, range(1, 121)))
+    assert list(whole) == list(range(1, 121))
+    assert [round(float(whole[k].mean() - whole[1].mean())) for k in (1, 50, 120)] == pytest.approx([0, 49, 119], abs=3)
+    for start in (1, 39, 41, 42, 97, 120):
+        wanted = range(start, min(start + 5, 121))
+        for number, pixels in read_frames(path, wanted):
+            np.testing.assert_array_equal(pixels, whole[number])
+        assert [number for number, _ in read_frames(path, wanted)] == list(wanted)
+    assert list(read_frames(path, [121])) == []
 
 
 def test_mmi_lists_the_neutral_frame_and_those_of_the_apex(mmi: Path) -> None:

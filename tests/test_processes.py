@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from first_gradients import first_gradients
@@ -92,6 +95,58 @@ def test_preset_small_trains_on_two_processes(files: list[str], tmp_path: Path) 
     )
     assert [line["step"] for line in two] == [line["step"] for line in one] == [10, 20, 30, 40, 50]
     assert [line["paired"] for line in two] == pytest.approx([line["paired"] for line in one], rel=1e-3)
+
+
+def machine(rank: int, port: int, *arguments: str) -> subprocess.Popen[str]:
+    """One of two machines that train together, on loopback."""
+    places = ["--num_machines", "2", "--machine_rank", str(rank), "--main_process_ip", "127.0.0.1"]
+    command = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", *places, "--main_process_port"]
+    return subprocess.Popen(
+        [sys.executable, "-m", *command, str(port), "-m", "eggan.cli", "train", "--preset", "small", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_two_machines_train_write_once_and_go_on_after_one_was_killed(files: list[str], tmp_path: Path) -> None:
+    changes = [*SMALL, "steps=240", "log_every=40", "checkpoint_every=20", *files]
+    settings = [f"--set={change}" for change in changes]
+    mains, others = tmp_path / "main" / "run", tmp_path / "other" / "run"  # nodes without a common disk
+    port = free_port()
+    pair = [machine(rank, port, "--out", str(out), *settings) for rank, out in enumerate((mains, others))]
+    deadline = time.monotonic() + 200
+    while not (mains / "checkpoint" / "state.pt").is_file():
+        assert all(process.poll() is None for process in pair), [process.communicate()[1] for process in pair]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    other = psutil.Process(pair[1].pid)
+    for process in (other, *other.children(recursive=True)):  # torchrun gives its workers sessions of their own
+        process.kill()
+    for half in pair:
+        half.communicate(timeout=120)  # the one that is left does not wait for ever
+    assert pair[0].returncode != 0
+    step = torch.load(mains / "checkpoint" / "state.pt", weights_only=True)["step"]
+    assert 20 <= step < 240
+    assert not (others / "checkpoint").exists() and not (others / "log.jsonl").exists()
+    port = free_port()
+    pair = [machine(rank, port, "--out", str(mains), *settings) for rank in (0, 1)]  # a common disk: all take it up
+    said = [process.communicate(timeout=200)[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], said
+    train(load_config("small", changes), tmp_path / "alone")
+    two, one = (
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (mains, tmp_path / "alone")
+    )
+    assert [line["step"] for line in two] == [line["step"] for line in one] == [40, 80, 120, 160, 200, 240]
+    assert [line["paired"] for line in two] == pytest.approx([line["paired"] for line in one], rel=5e-3)
 
 
 def test_a_batch_that_does_not_divide_is_refused(files: list[str], tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ CropOption = Annotated[bool, typer.Option("--crop", help="Write the face alone, 
 FaceOption = Annotated[str, typer.Option("--face", help="largest, all, or a number: 0 is the largest.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; auto takes a GPU where there is one.")]
 
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster", metavar="auto|ADDRESS", help="Work on a Ray cluster: the one on this machine, or at an address."
+    ),
+]
+
 
 @app.callback()
 def _about() -> None:
@@ -50,8 +57,8 @@ def _explain(path: Path | None) -> None:
 
 @app.command()
 def edit(
-    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.", metavar="PHOTO...")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Picture to write; a folder for several.")],
+    photos: Annotated[list[str], typer.Argument(help="Photographs, or folders of them.", metavar="PHOTO...")],
+    out: Annotated[str, typer.Option("-o", "--out", help="Picture to write; a folder for several.")],
     au: AuOption = None,
     emotion: EmotionOption = None,
     like: LikeOption = None,
@@ -67,6 +74,11 @@ def edit(
             "--sign", metavar="CERT KEY", help="Sign Content Credentials (C2PA) with a certificate chain and its key."
         ),
     ] = None,
+    shards: Annotated[
+        bool,
+        typer.Option("--shards", help="Write Parquet shards with the edits; videos, shards and addresses may go in."),
+    ] = False,
+    cluster: ClusterOption = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -93,22 +105,36 @@ def edit(
         eggan edit me.jpg -o signed.jpg --au 12=4 --sign chain.pem key.pem
 
         eggan edit --explain smile.jpg
+
+        eggan edit "s3://faces/*.parquet" -o s3://faces/happy --emotion happy --shards --cluster auto
     """
     from eggan.credentials import Credentials
     from eggan.edit_files import TABLE, edit_file, edit_files, find_jobs
     from eggan.editor import Editor
 
     targets = _targets(au, emotion, like, relative)
-    jobs = find_jobs(photos, out)
+    if shards or cluster is not None:
+        from eggan.bulk import Change
+        from eggan.bulk import edit as edit_all
+
+        if sign is not None:
+            raise EgganError("--sign signs files one by one: leave out --shards and --cluster.")
+        if like is not None:
+            targets = _like(Editor.from_pretrained(model, device=device), like) | targets
+        change = Change(model, targets, only, relative, face, crop, device)
+        typer.echo(edit_all(photos, out, change, files=not shards, cluster=cluster))
+        return
+    folder = Path(out)
+    jobs = find_jobs([Path(photo) for photo in photos], folder)
     credentials = Credentials(*sign) if sign is not None else None
     editor = Editor.from_pretrained(model, device=device)
     targets = _like(editor, like) | targets
-    change = partial(editor.edit_photograph, targets=targets, only=only, relative=relative, face=face, crop=crop)
-    if len(jobs) == 1 and jobs[0].output == out:
-        edit_file(jobs[0], change, _say, credentials)
-        _written(out)
-    elif failed := edit_files(jobs, change, out / TABLE, _written, _say, credentials):
-        _say(f"{failed} of {len(jobs)} photographs were not edited: {out / TABLE} says why.")
+    to_edit = partial(editor.edit_photograph, targets=targets, only=only, relative=relative, face=face, crop=crop)
+    if len(jobs) == 1 and jobs[0].output == folder:
+        edit_file(jobs[0], to_edit, _say, credentials)
+        _written(folder)
+    elif failed := edit_files(jobs, to_edit, folder / TABLE, _written, _say, credentials):
+        _say(f"{failed} of {len(jobs)} photographs were not edited: {folder / TABLE} says why.")
         raise typer.Exit(1)
 
 
@@ -176,10 +202,13 @@ def interpolate(
 
 @app.command()
 def annotate(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Table to write, .csv.")],
+    out: Annotated[str, typer.Option("-o", "--out", help="Table to write, .csv; or a folder for Parquet shards.")],
     photos: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Photographs, and folders with their sub-folders.", metavar="PHOTO-OR-FOLDER..."),
+        list[str] | None,
+        typer.Argument(
+            help="Photographs, and folders with their sub-folders; for shards also videos, shards and addresses.",
+            metavar="PHOTO-OR-FOLDER...",
+        ),
     ] = None,
     annotator: Annotated[
         Literal["builtin", "openface"],
@@ -194,10 +223,13 @@ def annotate(
         Path | None,
         typer.Option(help="CSV file,identity,emotion: subtract the person's neutral, AU by AU and not below 0."),
     ] = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Read the 17 Action Unit intensities of photographs into a table.
 
-    One row a face, in OpenFace's column names. What cannot be read is a row with its reason in the last column.
+    One row a face, in OpenFace's column names. What cannot be read is a row with its reason in the last column. Where
+    -o is a folder or an address, it holds Parquet shards, the same command goes on where it stopped, and what cannot
+    be read is in rejected.parquet.
 
     Try:
 
@@ -206,6 +238,8 @@ def annotate(
         eggan annotate photos/ -o aus.csv --with openface --people people.csv
 
         eggan annotate --from openface_output/ -o aus.csv
+
+        eggan annotate s3://faces/ -o s3://faces-aus --cluster auto
     """
     from eggan.annotate import annotate as read
     from eggan.annotate import import_tables, less_neutral, list_photographs, write_rows
@@ -217,18 +251,26 @@ def annotate(
 
     if bool(photos) == (tables is not None):
         raise EgganError("Give either photographs or, by --from, OpenFace's CSVs.")
-    if out.suffix.lower() != ".csv" or out in (tables, people):
+    table = Path(out)
+    if cluster is not None or not table.suffix:
+        from eggan.bulk import annotate as annotate_all
+
+        if table.suffix or annotator != "builtin" or tables is not None or people is not None:
+            raise EgganError("Shards go into a folder, and --with openface, --from and --people into a .csv.")
+        typer.echo(annotate_all(photos or [], out, face, cluster))
+        return
+    if table.suffix.lower() != ".csv" or table in (tables, people):
         raise EgganError(f"The table {out} must end in .csv, and be none of the tables that are read.")
-    check_writable(out)
+    check_writable(table)
     persons = read_people(people) if people is not None else None
     if tables is not None:
         rows = import_tables(tables)
     else:
         reader = OpenFace() if annotator == "openface" else ActionUnitEstimator.from_pretrained()
-        rows = read(list_photographs(photos or []), reader, face)
+        rows = read(list_photographs([Path(photo) for photo in photos or []]), reader, face)
     if persons is not None:
         rows = less_neutral(rows, ByFile(persons))
-    write_rows(rows, out)
+    write_rows(rows, table)
     reasons = [row.reading.reason for row in rows if row.reading.reason]
     if len(reasons) == len(rows):
         raise EgganError(f"No face was read; {out} says why, first: {(reasons or ['the tables are empty'])[0]}")
@@ -261,6 +303,7 @@ def prepare_rafd(
     aus: TablesOption = None,
     annotator: AnnotatorOption = "builtin",
     size: SizeOption = 128,
+    cluster: ClusterOption = None,
     camera: Annotated[list[str] | None, typer.Option(help="090 (in front) if not given. Repeatable.")] = None,
     gaze: Annotated[list[str] | None, typer.Option(help="frontal, left and right if not given. Repeatable.")] = None,
 ) -> None:
@@ -277,7 +320,7 @@ def prepare_rafd(
     for given, known in ((cameras, CAMERAS), (gazes, GAZES)):
         if not set(given) <= set(known):
             raise EgganError(f"{', '.join(given)}: choose among {', '.join(known)}.")
-    typer.echo(prepare(list_rafd(source, cameras, gazes), source, out, *choose_reader(annotator, aus), size))
+    typer.echo(prepare(list_rafd(source, cameras, gazes), source, out, *choose_reader(annotator, aus), size, cluster))
 
 
 @prepare_app.command("mmi")
@@ -287,6 +330,7 @@ def prepare_mmi(
     aus: TablesOption = None,
     annotator: AnnotatorOption = "builtin",
     size: SizeOption = 128,
+    cluster: ClusterOption = None,
     step: Annotated[int, typer.Option(min=1, help="Take every so many frames of the apex.")] = 5,
 ) -> None:
     """The MMI Facial Expression Database: the first frame of each video and those of its apex.
@@ -298,7 +342,7 @@ def prepare_mmi(
     from eggan.data.mmi import list_mmi
     from eggan.prepare import choose_reader, prepare
 
-    typer.echo(prepare(list_mmi(source, step), source, out, *choose_reader(annotator, aus), size))
+    typer.echo(prepare(list_mmi(source, step), source, out, *choose_reader(annotator, aus), size, cluster))
 
 
 @prepare_app.command("folder")
@@ -310,6 +354,7 @@ def prepare_folder(
     aus: TablesOption = None,
     annotator: AnnotatorOption = "builtin",
     size: SizeOption = 128,
+    cluster: ClusterOption = None,
 ) -> None:
     """Your own photographs.
 
@@ -323,7 +368,7 @@ def prepare_folder(
     from eggan.prepare import choose_reader, prepare
 
     root = source if source.is_dir() else source.parent
-    typer.echo(prepare(list_folder(source), root, out, *choose_reader(annotator, aus), size))
+    typer.echo(prepare(list_folder(source), root, out, *choose_reader(annotator, aus), size, cluster))
 
 
 @app.command()

@@ -21,18 +21,24 @@ from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import Face, Photograph, align, detect, native_size, open_photograph, put_back, select, to_photograph
 from eggan.model import EGGAN, Code
-from eggan.networks import Fields, compose
+from eggan.networks import Fields, compose, resized
 from eggan.pixels import to_floats
 from eggan.provenance import FaceEdit, Provenance
 from eggan.weights import shipped
 
 __all__ = [
     "DEFAULT_MODEL",
+    "Cut",
     "Edited",
+    "EditedCut",
     "Editor",
     "Photo",
     "Targets",
+    "check_request",
     "choose_device",
+    "crop_size",
+    "cut_faces",
+    "put_together",
     "shipped_models",
     "whole_expression",
 ]
@@ -72,6 +78,22 @@ class Edited:
         picture = self.photograph.picture()
         picture.info["eggan"] = self.provenance
         return picture
+
+
+class Cut(NamedTuple):
+    """A face cut out of a photograph: uint8 (S, S, 3), where it is (None if it was given cut out), its `--face`."""
+
+    crop: np.ndarray
+    face: Face | None
+    number: int = 0
+
+
+class EditedCut(NamedTuple):
+    """A face and its edit, uint8 (S, S, 3): at the crop's size where the model composes, else at the model's own."""
+
+    cut: Cut
+    crop: np.ndarray
+    record: FaceEdit
 
 
 class Editor:
@@ -127,6 +149,11 @@ class Editor:
         from eggan.export import load_onnx
 
         return cls(load_onnx(model), estimator, str(model), "cpu")
+
+    @property
+    def crop_side(self) -> int | None:
+        """Side in pixels of the crops that are edited; None where it is the photograph's own, `crop_size`."""
+        return None if self.model.composes else self.model.config.image_size
 
     def faces(self, photo: Photo) -> list[Face]:
         """All faces of a photograph, the largest first: the numbers of `face`.
@@ -328,6 +355,24 @@ class Editor:
         plan = self._plan(_photograph(photo), track[0], False, False, face, crop)
         return self._follow(plan, ([list(row)] * len(plan.sources) for row in track))
 
+    @torch.inference_mode()
+    def edit_cuts(
+        self, cuts: Sequence[Cut], targets: Targets, *, only: bool = False, relative: bool = False
+    ) -> list[EditedCut]:
+        """The edits of faces cut out by `cut_faces` at `crop_side`; nothing is remembered of them.
+
+        Raises:
+            EgganError: a target is wrong, as `edit`.
+        """
+        edited = []
+        for start in range(0, len(cuts), BATCH):
+            some = cuts[start : start + BATCH]
+            sources = self._sources_of(some)
+            wanted = [_target(source.action_units, targets, only, relative) for source in sources]
+            crops = self._render(sources, wanted)
+            edited += [_edited(*triple) for triple in zip(sources, wanted, crops, strict=True)]
+        return edited
+
     def edit_aligned(
         self,
         crop: Kind,
@@ -369,9 +414,7 @@ class Editor:
     def _plan(
         self, photo: Photograph, targets: Targets, only: bool, relative: bool, face: str | int, crop: bool
     ) -> _Plan:
-        if crop and face == "all":
-            raise EgganError("A crop holds one face: give --face largest or a number, not all.")
-        _target([0.0] * len(NUMBERS), targets, only, relative)  # a wrong target is said before a face is looked for
+        check_request(targets, only, relative, face, crop)
         sources, left_out = self._faces(photo, face)
         wanted = [_target(source.action_units, targets, only, relative) for source in sources]
         return _Plan(photo, crop, sources, wanted, left_out)
@@ -394,16 +437,22 @@ class Editor:
 
     def _cut(self, photo: Photograph, digest: Hashable, face: Face) -> _Source:
         """A face of a photograph, at the photograph's own resolution where the model composes."""
-        size = min(native_size(face), MAX_CROP) if self.model.composes else self.model.config.image_size
+        size = crop_size(face, self.crop_side)
         return self._sources.get((digest, face), lambda: self._source(align(photo.pixels, face, size), face))
 
     @torch.inference_mode()
     def _source(self, pixels: np.ndarray, face: Face | None) -> _Source:
         """What is remembered of an aligned crop, uint8 (S, S, 3)."""
-        image = self._image(pixels)
-        u_i = self.estimator.read(image)
-        code = self.model.encode(image, u_i / MAX_INTENSITY)._replace(source=torch.empty(0))
-        return _Source(pixels, u_i[0].tolist(), code, face)
+        (source,) = self._sources_of([Cut(pixels, face)])
+        return source
+
+    def _sources_of(self, cuts: Sequence[Cut]) -> list[_Source]:
+        """The same of several crops of any sizes, read and encoded together."""
+        images = [self._image(cut.crop) for cut in cuts]
+        u_i = self.estimator.read(torch.cat([resized(image, self.estimator.config.image_size) for image in images]))
+        seen = torch.cat([resized(image, self.model.config.image_size) for image in images])
+        code = self.model.encode(seen, u_i / MAX_INTENSITY)._replace(source=torch.empty(0))
+        return [_Source(cut.crop, u_i[k].tolist(), _one(code, k), cut.face, cut.number) for k, cut in enumerate(cuts)]
 
     @torch.inference_mode()
     def _render(self, sources: Sequence[_Source], targets: Sequence[Sequence[float]]) -> list[np.ndarray]:
@@ -424,13 +473,8 @@ class Editor:
 
     def _finish(self, plan: _Plan, crops: Sequence[np.ndarray]) -> Edited:
         """The photograph with its edited crops put back, or the crop alone; and the record."""
-        pixels = plan.photo.pixels
-        for source, crop in zip(plan.sources, crops, strict=True):
-            assert source.face is not None
-            pixels = crop if plan.crop else put_back(pixels, crop, source.face, original=source.crop)
-        photo = replace(plan.photo, pixels=pixels, alpha=None if plan.crop else plan.photo.alpha)
-        edits = (_record(s, s.number, t) for s, t in zip(plan.sources, plan.targets, strict=True))
-        return Edited(photo, Provenance(self.name, tuple(edits)), plan.left_out)
+        edits = [_edited(*triple) for triple in zip(plan.sources, plan.targets, crops, strict=True)]
+        return put_together(plan.photo, edits, self.name, plan.crop, plan.left_out)
 
     def _image(self, pixels: np.ndarray) -> Tensor:
         """A crop as (1, 3, S, S) in [-1, 1]."""
@@ -463,6 +507,49 @@ class _Plan(NamedTuple):
     sources: list[_Source]
     targets: list[list[float]]
     left_out: int
+
+
+def check_request(targets: Targets, only: bool, relative: bool, face: str | int, crop: bool) -> None:
+    """Say what is wrong with a request before a face is looked for.
+
+    Raises:
+        EgganError: a target is wrong, as `Editor.edit`; or a crop is asked for of all faces.
+    """
+    if crop and face == "all":
+        raise EgganError("A crop holds one face: give --face largest or a number, not all.")
+    _target([0.0] * len(NUMBERS), targets, only, relative)
+
+
+def crop_size(face: Face, side: int | None) -> int:
+    """Side in pixels of a face's crop; where none is given, the photograph's own, `MAX_CROP` at most."""
+    return min(native_size(face), MAX_CROP) if side is None else side
+
+
+def cut_faces(photo: Photograph, which: str | int, side: int | None) -> tuple[list[Cut], int]:
+    """The faces of a photograph that `--face` means, cut out, and how many of `all` were left out.
+
+    Raises:
+        EgganError: as `eggan.faces.select`.
+    """
+    faces = detect(photo.pixels)
+    chosen = select(faces, which, photo.name)
+    cuts = [Cut(align(photo.pixels, face, crop_size(face, side)), face, faces.index(face)) for face in chosen]
+    return cuts, len(faces) - len(chosen) if which == "all" else 0
+
+
+def put_together(photo: Photograph, edits: Sequence[EditedCut], model: str, crop: bool, left_out: int = 0) -> Edited:
+    """A photograph with the edits of its faces put back, or where `crop` is set the one edited crop; and the record."""
+    pixels = photo.pixels
+    for cut, edited, _ in edits:
+        assert cut.face is not None
+        pixels = edited if crop else put_back(pixels, edited, cut.face, original=cut.crop)
+    result = replace(photo, pixels=pixels, alpha=None if crop else photo.alpha)
+    return Edited(result, Provenance(model, tuple(edit.record for edit in edits)), left_out)
+
+
+def _edited(source: _Source, target: Sequence[float], crop: np.ndarray) -> EditedCut:
+    cut = Cut(source.crop, source.face, source.number)
+    return EditedCut(cut, crop, _record(source, source.number, target))
 
 
 class _Recent(Generic[Value]):
@@ -534,6 +621,14 @@ def _record(source: _Source, number: int | None, target: Sequence[float]) -> Fac
         for vector in (source.action_units, target)
     )
     return FaceEdit(number, before, after)
+
+
+def _one(code: Code, k: int) -> Code:
+    """The code of one face of several."""
+    row = slice(k, k + 1)
+    features = [level[row].clone() for level in code.features]  # a view would keep all the others
+    latent = None if code.latent is None else code.latent[row].clone()
+    return Code(latent, features, code.source, code.u_i[row].clone())
 
 
 def _stack(codes: Sequence[Code]) -> Code:

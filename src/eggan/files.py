@@ -11,7 +11,7 @@ from pathlib import Path
 
 from eggan.errors import EgganError
 
-__all__ = ["check_replaceable", "check_writable", "clear_up", "new_folder", "write_atomically"]
+__all__ = ["check_replaceable", "check_writable", "clear_up", "new_folder", "printable", "write_atomically"]
 
 CONTENTS = {
     "model": ("config.json", "model.safetensors", "README.md"),
@@ -98,6 +98,11 @@ def new_folder(folder: Path, kind: str) -> Iterator[Path]:
             beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def printable(text: str) -> str:
+    """Text that can be written as UTF-8, whatever the file names in it."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _new_file_beside(path: Path) -> Path:

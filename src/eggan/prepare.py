@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
-from itertools import chain, groupby
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from eggan.data.video import read_frames
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import Face, align, detect, open_photograph, select
+from eggan.files import printable
+from eggan.flow import Stages, flow
 from eggan.progress import track
 
 __all__ = ["Reader", "choose_reader", "prepare"]
@@ -57,7 +60,9 @@ def choose_reader(annotator: Literal["builtin", "openface"], tables: Path | None
     return estimator, hashlib.sha256(weights).hexdigest()
 
 
-def prepare(listing: Listing, root: Path, out: Path, reader: Reader, settings: str, size: int = 128) -> str:
+def prepare(
+    listing: Listing, root: Path, out: Path, reader: Reader, settings: str, size: int = 128, cluster: str | None = None
+) -> str:
     """Make a faces file, or three with people apart, from what an importer listed.
 
     The same call again goes on where the last one was cut off, and does nothing where nothing changed.
@@ -69,6 +74,7 @@ def prepare(listing: Listing, root: Path, out: Path, reader: Reader, settings: s
         reader: where AUs come from.
         settings: stands for the reader: a picture that was read by another one is read anew.
         size: side of the crops in pixels.
+        cluster: as `eggan.flow.flow`.
 
     Returns:
         What was written, a line a file.
@@ -91,18 +97,16 @@ def prepare(listing: Listing, root: Path, out: Path, reader: Reader, settings: s
     if output.holds(job):
         return f"{out} is up to date."
     done, seen = output.done(set(keys))
-    todo = [(source, key) for source, key in zip(listing.sources, keys, strict=True) if key not in done]
+    sources = listing.sources
+    if cluster is not None:  # a worker stands in another folder
+        root = root.absolute()
+        sources = [source._replace(path=source.path.absolute()) for source in sources]
+    todo = [(source, key) for source, key in zip(sources, keys, strict=True) if key not in done]
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    found = chain.from_iterable(_rows(chunk, root, reader, size, seen) for chunk in chunks)
-    rows = []
-    for row in track(found, "preparing", len(todo)):
-        rows.append(row)
-        if len(rows) == CHUNK:
-            output.add(rows)
-            rows = []
-    if rows:
-        output.add(rows)
-    skipped = [(_relative(path, root), frame, _printable(reason)) for path, reason, frame in listing.skipped]
+    stages = Stages(_as_it_is, partial(_load, root, reader, size), _as_it_is)
+    for rows in track(flow(chunks, stages, cluster), "preparing", len(chunks)):
+        output.add([_unless_seen(row, seen) for row in rows])
+    skipped = [(_relative(path, root), frame, printable(reason)) for path, reason, frame in listing.skipped]
     return output.finish(set(keys), skipped, job)
 
 
@@ -117,30 +121,46 @@ def _key(source: Source, settings: str) -> str:
     return hashlib.sha256("\0".join(facts).encode(errors="surrogateescape")).hexdigest()
 
 
-def _rows(
-    chunk: Sequence[tuple[Source, str]], root: Path, reader: Reader, size: int, seen: dict[str, str]
-) -> Iterator[dict[str, Any]]:
-    """A row of a part for each picture; `seen` grows by those that are kept."""
+def _as_it_is(rows: list[Any]) -> list[Any]:
+    return rows
+
+
+def _load(root: Path, reader: Reader, size: int) -> Callable[[list[tuple[Source, str]]], list[dict[str, Any]]]:
+    return partial(_rows, root=root, reader=reader, size=size)
+
+
+def _rows(chunk: Sequence[tuple[Source, str]], root: Path, reader: Reader, size: int) -> list[dict[str, Any]]:
+    """A row of a part for each picture."""
     sources, keys = [source for source, _ in chunk], dict(chunk)
     readings = _readings(sources, reader)
+    rows = []
     for source, pixels in _pictures(sources):
         row = source._asdict() | {"key": keys[source], "file": _relative(source.path, root)}
         try:
             if isinstance(pixels, EgganError):
                 raise pixels
             row["pixels"] = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
-            if row["pixels"] in seen:
-                raise EgganError(f"the same picture as {seen[row['pixels']]}")
             face = _largest(detect(pixels), str(source.path))
             if isinstance(reader, ActionUnitEstimator):
                 (aus,) = read_crops(reader, [align(pixels, face, reader.config.image_size)])
             else:
                 aus = _reading_of(face, readings.get(source, []))
             row |= {"image": _png(align(pixels, face, size)), **dict(zip(COLUMNS, aus, strict=True))}
-            seen[row["pixels"]] = row["file"]
         except EgganError as error:
-            row["reason"] = _printable(str(error))
-        yield row
+            row["reason"] = printable(str(error))
+        rows.append(row)
+    return rows
+
+
+def _unless_seen(row: dict[str, Any], seen: dict[str, str]) -> dict[str, Any]:
+    """The row, or why it is left out where its picture is in `seen`, which grows by those that are kept."""
+    pixels = row.get("pixels")
+    if pixels in seen:
+        facts = {name: value for name, value in row.items() if name not in ("image", *COLUMNS)}
+        return facts | {"reason": printable(f"the same picture as {seen[pixels]}")}
+    if "reason" not in row:
+        seen[row["pixels"]] = row["file"]
+    return row
 
 
 def _pictures(sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray | EgganError]]:
@@ -217,12 +237,7 @@ def _largest(faces: Sequence[Face], name: str) -> Face:
 
 
 def _relative(path: Path, root: Path) -> str:
-    return _printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix())
-
-
-def _printable(text: str) -> str:
-    """Text that can be written as UTF-8, whatever the file names in it."""
-    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix())
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -20,7 +20,7 @@ from PIL import Image, PngImagePlugin
 from eggan.errors import EgganError
 from eggan.files import write_atomically
 
-__all__ = ["FORMATS", "FaceEdit", "Provenance", "explain", "on_white", "save_picture"]
+__all__ = ["FORMATS", "FaceEdit", "Provenance", "encode_picture", "explain", "on_white", "save_picture"]
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -84,25 +84,36 @@ def save_picture(
         EgganError: the ending is none of `FORMATS`, the format cannot hold the picture, or the folder cannot be
             written to.
     """
-    form = FORMATS.get(path.suffix.lower())
+    try:
+        data = encode_picture(picture, path, provenance)
+        if sign is not None:
+            data = sign(data, f"image/{FORMATS[path.suffix.lower()].lower()}")
+        write_atomically(path, lambda beside: beside.write_bytes(data))
+    except OSError as error:
+        raise EgganError(f"{path} cannot be written ({error.strerror or error}).") from None
+
+
+def encode_picture(picture: Image.Image, name: str | Path, provenance: Provenance) -> bytes:
+    """The bytes of a file of that name, as `save_picture` writes it.
+
+    Raises:
+        EgganError: the ending is none of `FORMATS`, or the format cannot hold the picture.
+    """
+    name = Path(name)
+    form = FORMATS.get(name.suffix.lower())
     if form is None:
-        raise EgganError(f'"{path.name}" must end in one of {", ".join(FORMATS)}.')
+        raise EgganError(f'"{name.name}" must end in one of {", ".join(FORMATS)}.')
     options: dict[str, object] = {"icc_profile": picture.info.get("icc_profile")}
     if form == "PNG":
         options["pnginfo"] = _png_text(provenance)
     else:
         options |= {"quality": 95, "xmp": provenance.to_xmp()}
-    if form == "JPEG":
-        picture = on_white(picture)
+    encoded = BytesIO()
     try:
-        encoded = BytesIO()
-        picture.save(encoded, form, **options)
-        data = sign(encoded.getvalue(), f"image/{form.lower()}") if sign is not None else encoded.getvalue()
-        write_atomically(path, lambda beside: beside.write_bytes(data))
-    except OSError as error:
-        raise EgganError(f"{path} cannot be written ({error.strerror or error}).") from None
+        (on_white(picture) if form == "JPEG" else picture).save(encoded, form, **options)
     except ValueError as error:  # WebP ends at 16,383 pixels a side
-        raise EgganError(f"{path} cannot be written ({error}): give another ending.") from None
+        raise EgganError(f"{name} cannot be written ({error}): give another ending.") from None
+    return encoded.getvalue()
 
 
 def on_white(picture: Image.Image) -> Image.Image:

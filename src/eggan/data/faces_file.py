@@ -1,12 +1,23 @@
-"""The faces file: Parquet, one row an image of a person with an expression (DESIGN, "The faces file")."""
+"""The faces file: Parquet, one row an image of a person with an expression (DESIGN, "The faces file").
+
+A file is decoded into memory. A folder of such files, shards, may be larger than that: its images are decoded once into
+a file of bytes in the folder, which is mapped, so that the system keeps in memory what fits. Drawing batches, shuffling
+and resuming are the same for both.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import math
 import re
+import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +28,7 @@ from torch import Tensor
 
 from eggan.action_units import COLUMNS, MAX_INTENSITY
 from eggan.errors import EgganError
+from eggan.files import write_atomically
 
 __all__ = ["Faces", "check_people_apart", "decode_image", "read_faces"]
 
@@ -28,12 +40,12 @@ class Faces:
     """A faces file in memory.
 
     Attributes:
-        images: uint8 (N, 3, S, S), in shared memory, so that worker processes read one copy.
+        images: uint8 (N, 3, S, S), in shared memory or mapped, so that worker processes read one copy.
         action_units: float32 (N, 17), intensities 0..5.
         identity: who, one string a row.
         session: int64 (N,); rows of one identity and session differ in expression alone.
         emotion: one word a row.
-        path: the file it was read from.
+        path: the file or folder it was read from.
     """
 
     images: Tensor
@@ -73,18 +85,43 @@ class Faces:
 
 
 def read_faces(path: str | Path, image_size: int) -> Faces:
-    """Read, check and decode a faces file once.
+    """Read, check and decode a faces file, or all `*.parquet` of a folder in the order of their names, once.
 
     Args:
-        path: the Parquet file.
+        path: the Parquet file or the folder.
         image_size: side S of the square images in memory, in pixels.
 
     Raises:
         EgganError: no such file, not Parquet, a column is missing or of a wrong type, an `AU.._r` column is not
             one of the 17, an intensity is NaN or outside 0..5, an identity is empty, or an image does not decode
-            or is not square. The sentence names file, row (from 0) and column.
+            or is not square; or a folder has no room for the decoded images. The sentence names file, row (from 0)
+            and column.
     """
     path = Path(path)
+    files = sorted(path.glob("[!.]*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise EgganError(f"The folder {path} holds no faces files (*.parquet).")
+    shards = [_read_labels(file) for file in files]
+    return Faces(
+        images=_mapped(path, files, image_size) if path.is_dir() else _decoded(path, image_size).share_memory_(),
+        action_units=torch.from_numpy(np.concatenate([shard.intensities for shard in shards])),
+        identity=np.concatenate([shard.identity for shard in shards]),
+        session=np.concatenate([shard.session for shard in shards]),
+        emotion=np.concatenate([shard.emotion for shard in shards]),
+        path=path,
+    )
+
+
+class _Labels(NamedTuple):
+    """All columns of a file but the images."""
+
+    intensities: np.ndarray
+    identity: np.ndarray
+    session: np.ndarray
+    emotion: np.ndarray
+
+
+def _read_labels(path: Path) -> _Labels:
     if not path.is_file():
         raise EgganError(
             f"There is no faces file {path}: give a Parquet file, for example data/facsynth/train.parquet."
@@ -92,7 +129,7 @@ def read_faces(path: str | Path, image_size: int) -> Faces:
     try:
         schema = pq.read_schema(path)
         _check_columns(path, schema.names)
-        present = [name for name in (*REQUIRED, "session") if name in schema.names]
+        present = [name for name in (*REQUIRED[1:], "session") if name in schema.names]
         table = pq.read_table(path, columns=present)
     except (pa.ArrowInvalid, OSError) as error:
         raise EgganError(f"{path} cannot be read as Parquet ({_first_line(error)}); make it anew.") from None
@@ -101,15 +138,7 @@ def read_faces(path: str | Path, image_size: int) -> Faces:
     intensities = np.stack([_numbers(path, table, name, np.float32) for name in COLUMNS], axis=1)
     _check_intensities(path, intensities)
     session = _numbers(path, table, "session", np.int64) if "session" in present else np.zeros(len(table), np.int64)
-    images = _decode_column(path, table.column("image"), image_size)
-    return Faces(
-        images=images.share_memory_(),
-        action_units=torch.from_numpy(intensities),
-        identity=_words(path, table, "identity"),
-        session=session,
-        emotion=_words(path, table, "emotion"),
-        path=path,
-    )
+    return _Labels(intensities, _words(path, table, "identity"), session, _words(path, table, "emotion"))
 
 
 def check_people_apart(*splits: Faces) -> None:
@@ -142,22 +171,57 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def _decode_column(path: Path, column: pa.ChunkedArray, image_size: int) -> Tensor:
-    images = torch.empty(len(column), 3, image_size, image_size, dtype=torch.uint8)
-
-    def decode(row: int) -> None:
-        data = column[row].as_py()
-        if not isinstance(data, bytes):
-            raise EgganError(f"{path}, row {row}, column image: holds no bytes; each row needs an encoded image.")
-        try:
-            images[row] = torch.from_numpy(decode_image(data, image_size).transpose(2, 0, 1).copy())
-        except ValueError as error:
-            raise EgganError(f"{path}, row {row}, column image: {error}.") from None
-
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(decode, range(len(column))):
-            pass
+def _decoded(path: Path, image_size: int) -> Tensor:
+    """The images of a file, uint8 (N, 3, S, S)."""
+    images = torch.empty(pq.read_metadata(path).num_rows, 3, image_size, image_size, dtype=torch.uint8)
+    _decode(path, images)
     return images
+
+
+def _mapped(folder: Path, files: Sequence[Path], image_size: int) -> Tensor:
+    """The images of all files, uint8 (N, 3, S, S), in a file of the folder: decoded now, or before by anybody."""
+    facts = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+    cache = folder / f".eggan-{image_size}px-{key}.u8"
+    rows = [pq.read_metadata(file).num_rows for file in files]
+    shape = (sum(rows), 3, image_size, image_size)
+
+    def write(beside: Path) -> None:
+        from eggan.progress import track  # rich comes with training, which is what has such folders
+
+        images = torch.from_file(str(beside), shared=True, size=math.prod(shape), dtype=torch.uint8).view(shape)
+        for file, part in track(list(zip(files, images.split(rows), strict=True)), "decoding shards"):
+            _decode(file, part)
+
+    if not cache.is_file():
+        if (free := shutil.disk_usage(folder).free) < math.prod(shape):
+            raise EgganError(
+                f"{folder} needs {math.prod(shape) / 1e9:.1f} GB for its decoded images; {free / 1e9:.1f} GB are free."
+            )
+        write_atomically(cache, write)
+    return torch.from_file(str(cache), shared=False, size=math.prod(shape), dtype=torch.uint8).view(shape)
+
+
+def _decode(path: Path, images: Tensor) -> None:
+    """Decode a file's images into a tensor, uint8 (N, 3, S, S), a row group at a time."""
+    with pq.ParquetFile(path) as file, ThreadPoolExecutor() as pool:
+        first = 0
+        for group in range(file.num_row_groups):
+            column = file.read_row_group(group, columns=["image"]).column("image")
+            decode = partial(_decode_row, path, column, images[first : first + len(column)], first)
+            for _ in pool.map(decode, range(len(column))):
+                pass
+            first += len(column)
+
+
+def _decode_row(path: Path, column: pa.ChunkedArray, images: Tensor, first: int, row: int) -> None:
+    data = column[row].as_py()
+    if not isinstance(data, bytes):
+        raise EgganError(f"{path}, row {first + row}, column image: holds no bytes; each row needs an encoded image.")
+    try:
+        images[row] = torch.from_numpy(decode_image(data, images.shape[-1]).transpose(2, 0, 1).copy())
+    except ValueError as error:
+        raise EgganError(f"{path}, row {first + row}, column image: {error}.") from None
 
 
 def _check_columns(path: Path, names: list[str]) -> None:

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -58,17 +59,21 @@ class Photograph:
         return picture
 
 
-def open_photograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photograph:
+def open_photograph(path: str | Path, max_pixels: int = MAX_PIXELS, file: BinaryIO | None = None) -> Photograph:
     """Read a photograph from a file of at most so many pixels.
+
+    Args:
+        path: the file, or where `file` is given what to call it.
+        max_pixels: of a larger one nothing is decoded.
+        file: an open one to read instead.
 
     Raises:
         EgganError: no such file, none that can be read as a picture, cut off, too small or too large.
     """
-    path = Path(path)
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with file or Path(path).open("rb") as opened, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on size and on damaged metadata
-            return to_photograph(Image.open(file, formats=_formats()), str(path), max_pixels)
+            return to_photograph(Image.open(opened, formats=_formats()), str(path), max_pixels)
     except EgganError:
         raise
     except FileNotFoundError:

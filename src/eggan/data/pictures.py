@@ -1,0 +1,214 @@
+"""Pictures wherever they lie: in folders, videos and Parquet shards, here or at an address that fsspec opens."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from glob import has_magic
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from eggan.data.by_file import PICTURES, VIDEOS
+from eggan.data.video import count_frames, read_frames
+from eggan.errors import EgganError
+from eggan.faces import Photograph, open_photograph, to_photograph
+
+__all__ = ["Item", "file_system", "list_items", "read_items"]
+
+SHARDS = (".parquet",)
+UNREADABLE = (".heic", ".heif")
+"""Listed all the same: their owner is told, instead of missing them."""
+
+
+class Item(NamedTuple):
+    """A picture.
+
+    Attributes:
+        place: path or address of its file.
+        below: the same, seen from the folder that was named.
+        number: of a video the frame, from 1; of a shard the row, from 0; None of a picture that is a file.
+    """
+
+    place: str
+    below: str
+    number: int | None = None
+
+
+def list_items(inputs: Sequence[str | Path]) -> list[Item]:
+    """All pictures of files, folders, patterns such as `faces/*.jpg`, videos and shards, each once.
+
+    In the order of the inputs, and within one by the names of the files. Hidden files are left out. A video or a shard
+    that cannot be opened is one item, which `read_items` gives the reason for.
+
+    Raises:
+        EgganError: an input holds no picture, or its address cannot be reached.
+    """
+    places: dict[str, str] = {}
+    for text in map(str, inputs):
+        found = list(_files(text))
+        if not found:
+            raise EgganError(f"{text} holds no picture, video or Parquet shard.")
+        for place, below in found:
+            places.setdefault(place, below)
+    return [item for place, below in places.items() for item in _items(place, below)]
+
+
+def read_items(items: Sequence[Item]) -> Iterator[tuple[Item, Photograph | EgganError]]:
+    """Each item's picture, or why there is none, in order."""
+    for place, group in groupby(items, key=lambda item: item.place):
+        those = list(group)
+        if those[0].number is None:
+            for item in those:
+                yield item, _guarded(place)
+        elif _ending(place) in VIDEOS:
+            yield from _from_video(place, those)
+        else:
+            yield from ((item, _from_shard(item)) for item in those)
+
+
+def file_system(place: str) -> tuple[Any, str]:
+    """The file system of a path or address, and what the path is called there.
+
+    Raises:
+        EgganError: nothing here speaks the address's protocol, or it cannot be reached.
+    """
+    try:
+        return fsspec.core.url_to_fs(place)
+    except (ValueError, ImportError, OSError) as error:
+        raise EgganError(f"{place} cannot be reached ({_reason(error)}).") from None
+
+
+def _files(text: str) -> Iterator[tuple[str, str]]:
+    """Place and name of each file of an input."""
+    fs, path = file_system(text)
+    root = path.rpartition("/")[0]
+    try:
+        if fs.isdir(path):
+            found, root = fs.find(path), path
+        elif has_magic(path) and not fs.exists(path):
+            found, root = fs.glob(path), re.split(r"[*?[]", path)[0].rpartition("/")[0]
+        else:
+            found = [path]
+    except OSError as error:
+        raise EgganError(f"{text} cannot be listed ({_reason(error)}).") from None
+    alone = found == [path]
+    for file in sorted(found):
+        below = file[len(root) :].lstrip("/")
+        hidden = any(part.startswith(".") for part in below.split("/"))
+        if alone or (not hidden and _ending(file) in (*PICTURES, *VIDEOS, *SHARDS, *UNREADABLE)):
+            yield fs.unstrip_protocol(file) if "://" in text else file, below
+
+
+def _items(place: str, below: str) -> Iterator[Item]:
+    try:
+        if _ending(place) in VIDEOS:
+            yield from (Item(place, below, number) for number in range(1, count_frames(_local(place)) + 1))
+        elif _ending(place) in SHARDS:
+            yield from (Item(place, below, row) for row in range(_shard(place).metadata.num_rows))
+        else:
+            yield Item(place, below)
+    except EgganError:
+        yield Item(place, below)
+
+
+def _guarded(place: str) -> Photograph | EgganError:
+    try:
+        if _ending(place) in VIDEOS:
+            count_frames(_local(place))
+        if _ending(place) in SHARDS:
+            _shard(place)
+        return _open(place)
+    except EgganError as error:
+        return error
+
+
+def _open(place: str) -> Photograph:
+    if "://" not in place:
+        return open_photograph(place)
+    fs, path = file_system(place)
+    try:
+        data = fs.cat_file(path)
+    except FileNotFoundError:
+        raise EgganError(f"There is no file {place}.") from None
+    except OSError as error:
+        raise EgganError(f"{place} cannot be read ({_reason(error)}).") from None
+    return _decoded(data, place)
+
+
+def _decoded(data: bytes, name: str) -> Photograph:
+    return open_photograph(name, file=io.BytesIO(data))
+
+
+def _from_video(place: str, items: Sequence[Item]) -> Iterator[tuple[Item, Photograph | EgganError]]:
+    missing: EgganError = EgganError(f"{place} ends before this frame.")
+    waiting = {item.number: item for item in items if item.number is not None}
+    try:
+        for number, pixels in read_frames(_local(place), list(waiting)):
+            item = waiting.pop(number)
+            try:
+                yield item, to_photograph(Image.fromarray(pixels), f"{place}, frame {number}")
+            except EgganError as error:
+                yield item, error
+    except EgganError as error:
+        missing = error
+    yield from ((item, missing) for item in waiting.values())
+
+
+def _from_shard(item: Item) -> Photograph | EgganError:
+    assert item.number is not None
+    name = f"{item.place}, row {item.number}"
+    try:
+        shard, row, group = _shard(item.place), item.number, 0
+        while row >= shard.metadata.row_group(group).num_rows:
+            row -= shard.metadata.row_group(group).num_rows
+            group += 1
+        data = _row_group(item.place, group)[row].as_py()
+        data = data.get("bytes") if isinstance(data, dict) else data
+        if not isinstance(data, bytes):
+            raise EgganError(f"{name} holds no encoded picture in the column image.")
+        return _decoded(data, name)
+    except EgganError as error:
+        return error
+    except (pa.ArrowException, OSError) as error:
+        return EgganError(f"{name} cannot be read ({_reason(error)}).")
+
+
+@lru_cache(maxsize=4)
+def _shard(place: str) -> Any:  # noqa: ANN401
+    fs, path = file_system(place)
+    try:
+        shard = pq.ParquetFile(fs.open(path, "rb"))
+    except (pa.ArrowException, OSError) as error:
+        raise EgganError(f"{place} cannot be read as Parquet ({_reason(error)}).") from None
+    if "image" not in shard.schema_arrow.names:
+        raise EgganError(f"{place} has no column image with encoded pictures.")
+    return shard
+
+
+@lru_cache(maxsize=1)
+def _row_group(place: str, group: int) -> Any:  # noqa: ANN401
+    """The column `image` of a row group; chunks take its rows one after another."""
+    return _shard(place).read_row_group(group, columns=["image"]).column("image")
+
+
+def _local(place: str) -> Path:
+    if "://" in place:
+        raise EgganError(f"{place} is a video at an address: copy it to a folder of this machine first.")
+    return Path(place)
+
+
+def _ending(place: str) -> str:
+    return Path(place).suffix.lower()
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
