@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -235,6 +237,16 @@ def test_ray_is_asked_for_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EgganError, match=r'pip install "eggan\[ray\]"'):
         list(flow([[1]], Stages(_double, _adder, sum), "auto"))
+
+
+def test_a_cluster_started_here_listens_on_loopback_alone() -> None:
+    values = [[3, k, 1] for k in range(6)]
+    results = flow(values, Stages(sorted, partial(partial, sorted, reverse=True), tuple), "auto")
+    assert next(results) == (3, 1, 0)
+    mine = {child.pid for child in psutil.Process().children(recursive=True)}
+    listening = [c.laddr.ip for c in psutil.net_connections("inet") if c.status == "LISTEN" and c.pid in mine]
+    assert listening and {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert list(results) == [tuple(sorted(chunk, reverse=True)) for chunk in values[1:]]
 
 
 # --- A cluster of two nodes, of which one dies, and a driver that is killed ------------------------------------------

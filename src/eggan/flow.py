@@ -14,6 +14,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from eggan.errors import EgganError
@@ -29,6 +30,7 @@ AHEAD = 3
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Else Ray takes 127.0.0.1 for this machine's outer address, at which a cluster on loopback does not listen."""
+RUNNING = Path("/tmp/ray/ray_current_cluster")
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -152,7 +154,8 @@ def _packed(value: object) -> bytes:
 
 def _connect(cluster: str) -> Any:  # noqa: ANN401
     """Ray, connected. A cluster that is started here listens on loopback alone, without dashboard and statistics."""
-    loopback = cluster.rpartition(":")[0] in ("127.0.0.1", "localhost")
+    alone = cluster == "auto" and not os.environ.get("RAY_ADDRESS") and not RUNNING.is_file()
+    loopback = alone or cluster.rpartition(":")[0] in ("127.0.0.1", "localhost")
     for name, value in (QUIET | LOOPBACK if loopback else QUIET).items():
         os.environ.setdefault(name, value)
     try:
@@ -167,16 +170,14 @@ def _connect(cluster: str) -> Any:  # noqa: ANN401
         logging.getLogger(name).setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        if cluster != "auto":
-            ray.init(address=cluster, **quiet)
+        if alone:
+            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         else:
-            try:
-                ray.init(address="auto", **quiet)
-            except ConnectionError:
-                ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            ray.init(address=cluster, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise EgganError(
-            f"There is no Ray cluster at {cluster} ({_last_line(error)}): give auto, or the address of ray start."
+            f"There is no Ray cluster at {cluster} ({_last_line(error)}): give auto, or the address of ray start; "
+            "after a cluster that died, run ray stop."
         ) from None
     return ray
 
