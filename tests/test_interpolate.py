@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -170,3 +172,32 @@ def test_without_ffmpeg_a_video_is_refused_before_any_work(
     monkeypatch.setattr(Editor, "from_pretrained", lambda *_, **__: pytest.fail("work was begun"))
     code, _, err = run(monkeypatch, capsys, "interpolate", photo, "-o", tmp_path / "a.mp4", "--au", "12=4")
     assert (code, 'pip install "eggan[video]"' in err) == (1, True)
+
+
+def test_a_folder_becomes_a_folder_of_animations_with_a_table(
+    photograph: Image.Image, tmp_path: Path, eggan: Callable[..., tuple[int, str, str]]
+) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "moving"
+    (folder / "sub").mkdir(parents=True)
+    photograph.save(folder / "a.png")
+    photograph.resize((160, 147)).save(folder / "sub" / "b.jpg", quality=95)
+    Image.new("RGB", (64, 64)).save(folder / "dark.png")
+    code, said, complaint = eggan("interpolate", folder, "-o", out, "--au", "12=4", "--as", "webp", "--steps", 3)
+    assert code == 1 and "1 of 3 photographs were left out" in complaint
+    assert said.split() == [str(out / "a.webp"), str(out / "sub" / "b.webp")]
+    assert [Image.open(path).n_frames for path in (out / "a.webp", out / "sub" / "b.webp")] == [4, 4], (
+        "3 steps there, and back"
+    )
+    with (out / "edits.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["file"]).name for row in rows] == ["a.png", "dark.png", "b.jpg"]
+    assert [float(row["target_AU12_r"] or -1) for row in rows] == [4, -1, 4]
+    assert "No face was found" in rows[1]["problem"] and rows[1]["output"] == ""
+    code, said, _ = eggan("interpolate", folder / "a.png", folder / "sub", "-o", tmp_path / "strips", "--au", "4=3")
+    assert code == 0 and sorted(path.name for path in (tmp_path / "strips").iterdir()) == [
+        "a.gif",
+        "b.gif",
+        "edits.csv",
+    ]
+    code, _, complaint = eggan("interpolate", folder, "-o", tmp_path / "one.gif", "--au", "12=4")
+    assert code == 1 and "give -o a folder" in complaint and not (tmp_path / "one.gif").exists()

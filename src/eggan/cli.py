@@ -15,7 +15,9 @@ from eggan.action_units import NUMBERS, parse_action_unit, parse_emotion
 from eggan.errors import EgganError
 
 if TYPE_CHECKING:
+    from eggan.edit_files import Job
     from eggan.editor import Editor
+    from eggan.provenance import Provenance
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -133,15 +135,25 @@ def edit(
     if len(jobs) == 1 and jobs[0].output == folder:
         edit_file(jobs[0], to_edit, _say, credentials)
         _written(folder)
-    elif failed := edit_files(jobs, to_edit, folder / TABLE, _written, _say, credentials):
+        return
+    failed = edit_files(
+        jobs, lambda job: edit_file(job, to_edit, _say, credentials).provenance, folder / TABLE, _written, _say
+    )
+    if failed:
         _say(f"{failed} of {len(jobs)} photographs were not edited: {folder / TABLE} says why.")
         raise typer.Exit(1)
 
 
 @app.command()
 def interpolate(
-    photo: Annotated[Path, typer.Argument(help="A photograph.", metavar="PHOTO")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="A strip .png, or an animation .gif, .webp or .mp4.")],
+    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.", metavar="PHOTO...")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="A strip .png or an animation .gif, .webp, .mp4; a folder for several."),
+    ],
+    kind: Annotated[
+        Literal["png", "gif", "webp", "mp4"], typer.Option("--as", help="What to write into a folder; png is a strip.")
+    ] = "gif",
     au: AuOption = None,
     emotion: EmotionOption = None,
     like: LikeOption = None,
@@ -169,6 +181,8 @@ def interpolate(
 ) -> None:
     """Go from a face's own expression to another: a labelled strip of the face, or an animation there and back.
 
+    Several photographs, or a folder of them, are written into a folder, with `edits.csv`: what was done to each.
+
     Try:
 
         eggan interpolate me.jpg -o strip.png --emotion happy --steps 9
@@ -178,7 +192,10 @@ def interpolate(
         eggan interpolate me.jpg -o likeher.gif --like her.jpg --crop
 
         eggan interpolate me.jpg -o driven.mp4 --track openface.csv
+
+        eggan interpolate photos/ -o moving/ --emotion happy --as mp4
     """
+    from eggan.edit_files import TABLE, Job, edit_files, find_jobs
     from eggan.editor import Editor
     from eggan.faces import open_photograph
     from eggan.interpolation import Timing, check_output, drive, morph
@@ -187,17 +204,26 @@ def interpolate(
     if track is not None and (au or emotion or like or only or relative):
         raise EgganError("--track sets all Action Units at every moment: give no other target with it.")
     targets = {} if track is not None else _targets(au, emotion, like, relative)
-    check_output(photo, out, timing, track)
+    single = len(photos) == 1 and not photos[0].is_dir() and bool(out.suffix) and not out.is_dir()
+    jobs = [Job(photos[0], out)] if single else find_jobs(photos, out, f".{kind}")
+    check_output(jobs[0].photo, jobs[0].output, timing, track)
     editor = Editor.from_pretrained(model, device=device)
-    opened = open_photograph(photo)
-    for note in opened.notes:
-        _say(f"{photo}: {note}.")
-    if track is not None:
-        drive(editor, opened, track, out, timing, face=face, crop=crop)
-    else:
-        targets = _like(editor, like) | targets
-        morph(editor, opened, targets, out, timing, only=only, relative=relative, face=face, crop=crop)
-    _written(out)
+    targets = _like(editor, like) | targets
+
+    def make(job: Job) -> Provenance:
+        opened = open_photograph(job.photo)
+        for note in opened.notes:
+            _say(f"{job.photo}: {note}.")
+        if track is not None:
+            return drive(editor, opened, track, job.output, timing, face=face, crop=crop)
+        return morph(editor, opened, targets, job.output, timing, only=only, relative=relative, face=face, crop=crop)
+
+    if single:
+        make(jobs[0])
+        _written(out)
+    elif failed := edit_files(jobs, make, out / TABLE, _written, _say):
+        _say(f"{failed} of {len(jobs)} photographs were left out: {out / TABLE} says why.")
+        raise typer.Exit(1)
 
 
 @app.command()

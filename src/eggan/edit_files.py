@@ -1,9 +1,9 @@
-"""Edit photographs of many files and folders into one folder, with a table of what was done: `edits.csv`."""
+"""Edits, strips and animations of many photographs, in one folder with a table of what was done: `edits.csv`."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from eggan.editor import Edited
 from eggan.errors import EgganError
 from eggan.faces import open_photograph
 from eggan.files import write_atomically
-from eggan.provenance import FORMATS, save_picture
+from eggan.provenance import FORMATS, Provenance, save_picture
 
 __all__ = ["TABLE", "Job", "edit_file", "edit_files", "find_jobs"]
 
@@ -34,12 +34,17 @@ class Job(NamedTuple):
     output: Path
 
 
-def find_jobs(photos: Sequence[Path], out: Path) -> list[Job]:
+def find_jobs(photos: Sequence[Path], out: Path, ending: str | None = None) -> list[Job]:
     """Which photographs go where: a single one to `out` itself where that has an ending, else into the folder `out`.
 
     Of a folder, the photographs in it and its sub-folders are taken, and keep their sub-folders; what lies in `out`
     and hidden files are not. An edit keeps its photograph's ending where pictures can be written with it, else it
     becomes PNG.
+
+    Args:
+        photos: files and folders.
+        out: a file or a folder.
+        ending: what to write into a folder instead, as `.gif`.
 
     Raises:
         EgganError: a folder has no photograph, `out` has an ending and is no place for several, two edits would go to
@@ -54,9 +59,9 @@ def find_jobs(photos: Sequence[Path], out: Path) -> list[Job]:
     jobs = []
     for photo in photos:
         for path, place in _photographs(photo, out):
-            ending = place.suffix if place.suffix.lower() in FORMATS else ".png"
-            jobs.append(Job(path, out / place.with_suffix(ending) if into_folder else out))
-    _check(jobs)
+            kept = place.suffix if place.suffix.lower() in FORMATS else ".png"
+            jobs.append(Job(path, out / place.with_suffix(ending or kept) if into_folder else out))
+    _check(jobs, FORMATS if ending is None or not into_folder else [ending])
     return jobs
 
 
@@ -80,11 +85,11 @@ def _photographs(photo: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         yield photo / place, place
 
 
-def _check(jobs: Sequence[Job]) -> None:
+def _check(jobs: Sequence[Job], endings: Collection[str]) -> None:
     taken: dict[Path, Path] = {}
     for photo, output in jobs:
-        if output.suffix.lower() not in FORMATS:
-            raise EgganError(f"{output} must end in one of {', '.join(FORMATS)}.")
+        if output.suffix.lower() not in endings:
+            raise EgganError(f"{output} must end in one of {', '.join(endings)}.")
         if _is_same(output, photo):
             raise EgganError(f"The edit would overwrite the photograph {photo}: give another -o.")
         if output in taken:
@@ -134,21 +139,19 @@ def edit_file(
 
 def edit_files(
     jobs: Sequence[Job],
-    edit: Callable[..., Edited],
+    make: Callable[[Job], Provenance],
     table: Path,
     done: Callable[[Path], object],
     say: Callable[[str], object],
-    credentials: Credentials | None = None,
 ) -> int:
-    """Edit each photograph; one that fails is a row with its problem, and the others go on.
+    """Make something of each photograph; one that fails is a row with its problem, and the others go on.
 
     Args:
         jobs: what and where to.
-        edit: from a photograph to its edit.
+        make: writes one, and gives the record of what was done.
         table: the CSV to write, one row a face or a photograph that failed; also when the work is interrupted.
         done: is told each file that was written.
-        say: is told, in a line each, what failed and what its owner may want to know.
-        credentials: to sign the edits with.
+        say: is told, in a line each, what failed.
 
     Returns:
         How many photographs failed.
@@ -161,14 +164,15 @@ def edit_files(
     try:
         for job in jobs:
             try:
-                edited = edit_file(job, edit, say, credentials)
+                made = make(job)
             except EgganError as error:
                 say(str(error))
                 rows.append([job.photo, "", "", error, *[""] * (2 * len(COLUMNS))])
                 failed += 1
                 continue
-            for face in edited.provenance.edits:
-                rows.append([job.photo, job.output, face.face, "", *face.source.values(), *face.target.values()])
+            for face in made.edits:
+                target = face.target.values() or [""] * len(COLUMNS)
+                rows.append([job.photo, job.output, face.face, "", *face.source.values(), *target])
             done(job.output)
     finally:
         _write_table(table, rows)

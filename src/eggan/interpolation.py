@@ -17,7 +17,7 @@ from eggan.data.track import read_track
 from eggan.editor import Editor, Targets
 from eggan.errors import EgganError
 from eggan.faces import Photograph
-from eggan.provenance import FaceEdit, save_picture
+from eggan.provenance import FaceEdit, Provenance, save_picture
 
 __all__ = ["CELL", "Timing", "check_output", "drive", "morph"]
 
@@ -67,8 +67,11 @@ def morph(
     relative: bool = False,
     face: str | int = "largest",
     crop: bool = False,
-) -> None:
+) -> Provenance:
     """Eq. 8 from the face's own expression to the targets: a strip of the aligned face, or there and back.
+
+    Returns:
+        The record that is written with it.
 
     Raises:
         EgganError: as `Editor.edit` and the writers.
@@ -91,6 +94,7 @@ def morph(
     else:
         record = replace(end.provenance, made=f"animation of {len(alphas)} frames from source to target and back")
         save_animation(pictures, out, fps, record)
+    return record
 
 
 def drive(
@@ -102,8 +106,11 @@ def drive(
     *,
     face: str | int = "largest",
     crop: bool = False,
-) -> None:
+) -> Provenance:
     """A face with the expressions of a track: a frame a row, or a strip of evenly chosen rows.
+
+    Returns:
+        The record that is written with it.
 
     Raises:
         EgganError: as `read_track`, `Editor.edit` and the writers.
@@ -124,6 +131,7 @@ def drive(
         save_picture(_strip(list(pictures), track.name, [f"row {k + 1}" for k in chosen]), out, record)
     else:
         save_animation(pictures, out, timing.fps or min(max(own_fps or FPS, 1), 60), record)
+    return record
 
 
 def _strip(pictures: Sequence[Image.Image], label: str, columns: Sequence[str]) -> Image.Image:
