@@ -18,13 +18,14 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
+from eggan import animation
 from eggan.credentials import Credentials
 from eggan.errors import EgganError
 from eggan.provenance import SOURCE_TYPE, FaceEdit, Provenance, explain, save_picture
 
 RECORD = Provenance("small", (FaceEdit(0, {"AU12_r": 0.0}, {"AU12_r": 4.0}),))
 ROOT_KEY = ec.generate_private_key(ec.SECP256R1())
-MIME = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+MIME = {".png": "image/png", ".jpg": "image/jpeg"} | animation.MIME
 
 
 def certificate(name: str, key: Any, *, authority: bool = False, days: int = 9) -> x509.Certificate:
@@ -120,6 +121,25 @@ def test_a_signed_edit_is_verified_and_one_flipped_byte_is_noticed(
     reader = read(out, changed, root)
     assert reader.get_validation_state() == "Invalid"
     assert "assertion.dataHash.mismatch" in reader.json()
+
+
+@pytest.mark.parametrize("ending", [".png", ".gif", ".webp", ".mp4"])
+def test_a_signed_animation_is_verified_and_one_flipped_byte_is_noticed(
+    ending: str,
+    face: Path,
+    root: x509.Certificate,
+    make_signer: Callable[..., tuple[Path, Path]],
+    eggan: Callable[..., tuple[int, str, str]],
+) -> None:
+    out = face.with_name(f"moving{ending}")
+    code, said, _ = eggan("interpolate", face, "-o", out, "--au", "12=4", "--steps", 3, "--sign", *make_signer())
+    assert (code, said) == (0, f"{out}\n")
+    assert read(out, anchor=root).get_validation_state() == "Trusted"
+    assert explain(out)["made"].endswith(("to target", "and back"))
+    whole = out.read_bytes()
+    where = whole.index(b"ANMF") + 60 if ending == ".webp" else len(whole) - 300  # WebP ends with the manifest
+    changed = whole[:where] + bytes([whole[where] ^ 1]) + whole[where + 1 :]
+    assert read(out, changed, root).get_validation_state() == "Invalid"
 
 
 def test_the_manifest_says_what_was_done_to_which_photograph_by_what(

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,8 @@ from eggan.provenance import Provenance, on_white
 
 __all__ = ["ENDINGS", "MAX_SIDE", "fitted", "save_animation", "there_and_back"]
 
-ENDINGS = (".gif", ".webp", ".mp4")
+MIME = {".gif": "image/gif", ".webp": "image/webp", ".mp4": "video/mp4"}
+ENDINGS = tuple(MIME)
 MAX_SIDE = 1280
 """Longest side of a moving picture in pixels; larger frames are reduced to it."""
 MAX_HELD = 400_000_000
@@ -51,7 +53,13 @@ def fitted(photo: Photograph) -> Photograph:
     return replace(photo, pixels=np.asarray(pixels), alpha=alpha)
 
 
-def save_animation(frames: Iterable[Image.Image], path: Path, fps: float, provenance: Provenance) -> None:
+def save_animation(
+    frames: Iterable[Image.Image],
+    path: Path,
+    fps: float,
+    provenance: Provenance,
+    sign: Callable[[bytes, str], bytes] | None = None,
+) -> None:
     """Write frames of one size as GIF, WebP (both repeat for ever) or MP4; the file appears whole or not at all.
 
     What is transparent becomes white. GIF has hundredths of a second, so that 30 frames a second become 33.
@@ -61,6 +69,7 @@ def save_animation(frames: Iterable[Image.Image], path: Path, fps: float, proven
         path: ends in one of `ENDINGS`.
         fps: frames a second.
         provenance: the record to write with it.
+        sign: from the encoded animation and its MIME type to the signed one.
 
     Raises:
         EgganError: another ending, too many frames for GIF or WebP, no ffmpeg for MP4, or the file cannot be written.
@@ -71,10 +80,23 @@ def save_animation(frames: Iterable[Image.Image], path: Path, fps: float, proven
         raise EgganError(f'"{path.name}" must end in one of {", ".join(ENDINGS)}.')
     ready = (_reduced(on_white(frame).convert("RGB")) for frame in frames)
     try:
-        write_atomically(path, lambda beside: write(ready, beside, fps, provenance))
+        write_atomically(path, partial(_write_signed, write, ready, fps, provenance, sign))
     except OSError as error:
         reason = error.strerror or str(error).strip().splitlines()[-1]
         raise EgganError(f"{path} cannot be written ({reason}).") from None
+
+
+def _write_signed(
+    write: Callable[..., None],
+    frames: Iterator[Image.Image],
+    fps: float,
+    provenance: Provenance,
+    sign: Callable[[bytes, str], bytes] | None,
+    path: Path,
+) -> None:
+    write(frames, path, fps, provenance)
+    if sign is not None:
+        path.write_bytes(sign(path.read_bytes(), MIME[path.suffix.lower()]))
 
 
 def ffmpeg() -> Any:  # noqa: ANN401

@@ -36,6 +36,12 @@ CropOption = Annotated[bool, typer.Option("--crop", help="Write the face alone, 
 FaceOption = Annotated[str, typer.Option("--face", help="largest, all, or a number: 0 is the largest.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda; auto takes a GPU where there is one.")]
 
+SignOption = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        "--sign", metavar="CERT KEY", help="Sign Content Credentials (C2PA) with a certificate chain and its key."
+    ),
+]
 ClusterOption = Annotated[
     str | None,
     typer.Option(
@@ -70,12 +76,7 @@ def edit(
     crop: CropOption = False,
     face: FaceOption = "largest",
     device: DeviceOption = "auto",
-    sign: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            "--sign", metavar="CERT KEY", help="Sign Content Credentials (C2PA) with a certificate chain and its key."
-        ),
-    ] = None,
+    sign: SignOption = None,
     shards: Annotated[
         bool,
         typer.Option("--shards", help="Write Parquet shards with the edits; videos, shards and addresses may go in."),
@@ -178,6 +179,7 @@ def interpolate(
     crop: CropOption = False,
     face: FaceOption = "largest",
     device: DeviceOption = "auto",
+    sign: SignOption = None,
 ) -> None:
     """Go from a face's own expression to another: a labelled strip of the face, or an animation there and back.
 
@@ -195,6 +197,7 @@ def interpolate(
 
         eggan interpolate photos/ -o moving/ --emotion happy --as mp4
     """
+    from eggan.credentials import Credentials
     from eggan.edit_files import TABLE, Job, edit_files, find_jobs
     from eggan.editor import Editor
     from eggan.faces import open_photograph
@@ -207,16 +210,21 @@ def interpolate(
     single = len(photos) == 1 and not photos[0].is_dir() and bool(out.suffix) and not out.is_dir()
     jobs = [Job(photos[0], out)] if single else find_jobs(photos, out, f".{kind}")
     check_output(jobs[0].photo, jobs[0].output, timing, track)
+    credentials = Credentials(*sign) if sign is not None else None
     editor = Editor.from_pretrained(model, device=device)
     targets = _like(editor, like) | targets
 
     def make(job: Job) -> Provenance:
         opened = open_photograph(job.photo)
+        signing = partial(credentials.sign, original=job.photo) if credentials else None
         for note in opened.notes:
             _say(f"{job.photo}: {note}.")
         if track is not None:
-            return drive(editor, opened, track, job.output, timing, face=face, crop=crop)
-        return morph(editor, opened, targets, job.output, timing, only=only, relative=relative, face=face, crop=crop)
+            return drive(editor, opened, track, job.output, timing, face=face, crop=crop, sign=signing)
+        return morph(
+            editor, opened, targets, job.output, timing,
+            only=only, relative=relative, face=face, crop=crop, sign=signing,
+        )  # fmt: skip
 
     if single:
         make(jobs[0])

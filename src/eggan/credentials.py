@@ -1,4 +1,4 @@
-"""Content Credentials: a C2PA manifest in a picture, signed with the user's certificate.
+"""Content Credentials: a C2PA manifest in a picture or video, signed with the user's certificate.
 
 It says what XMP says, and in a way that can be checked: a reader of C2PA notices when a byte of the picture or of the
 record was changed since, and who signed. The photograph is its parent ingredient: by its name and, where it has
@@ -40,7 +40,7 @@ class Credentials:
         self._sign(tiny.getvalue(), "image/png", {}, "pictures", "image/png", tiny)
 
     def sign(self, picture: bytes, mime: str, provenance: Provenance, original: Path) -> bytes:
-        """An encoded picture with a signed manifest of the edit that made it from the original.
+        """An encoded picture or video with a signed manifest of the edit that made it from the original.
 
         Raises:
             EgganError: C2PA refuses.

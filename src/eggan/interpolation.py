@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,9 @@ STRIP = ".png"
 CELL = 192
 """Side of a face in a strip, in pixels."""
 STEPS, SECONDS, FPS = 9, 2.0, 25.0
+
+
+Sign = Callable[..., bytes]
 
 
 class Timing(NamedTuple):
@@ -67,8 +71,11 @@ def morph(
     relative: bool = False,
     face: str | int = "largest",
     crop: bool = False,
+    sign: Sign | None = None,
 ) -> Provenance:
     """Eq. 8 from the face's own expression to the targets: a strip of the aligned face, or there and back.
+
+    `sign` is called with the bytes, their MIME type and `provenance`, and gives the signed bytes.
 
     Returns:
         The record that is written with it.
@@ -90,10 +97,10 @@ def morph(
     if strip:
         record = replace(end.provenance, made=f"strip of {len(alphas)} steps from source to target")
         sheet = _strip(list(pictures), _changes(end.provenance.edits[0]), [f"{a:.3g}" for a in alphas])
-        save_picture(sheet, out, record)
+        save_picture(sheet, out, record, sign and partial(sign, provenance=record))
     else:
         record = replace(end.provenance, made=f"animation of {len(alphas)} frames from source to target and back")
-        save_animation(pictures, out, fps, record)
+        save_animation(pictures, out, fps, record, sign and partial(sign, provenance=record))
     return record
 
 
@@ -106,8 +113,9 @@ def drive(
     *,
     face: str | int = "largest",
     crop: bool = False,
+    sign: Sign | None = None,
 ) -> Provenance:
-    """A face with the expressions of a track: a frame a row, or a strip of evenly chosen rows.
+    """A face with the expressions of a track: a frame a row, or a strip of evenly chosen rows; `sign` as in `morph`.
 
     Returns:
         The record that is written with it.
@@ -128,9 +136,11 @@ def drive(
     record = replace(start.provenance, edits=edits, made=made)
     pictures = (frame.picture() for frame in editor.animate(photo, rows, face=face, crop=crop))
     if strip:
-        save_picture(_strip(list(pictures), track.name, [f"row {k + 1}" for k in chosen]), out, record)
+        sheet = _strip(list(pictures), track.name, [f"row {k + 1}" for k in chosen])
+        save_picture(sheet, out, record, sign and partial(sign, provenance=record))
     else:
-        save_animation(pictures, out, timing.fps or min(max(own_fps or FPS, 1), 60), record)
+        fps = timing.fps or min(max(own_fps or FPS, 1), 60)
+        save_animation(pictures, out, fps, record, sign and partial(sign, provenance=record))
     return record
 
 
