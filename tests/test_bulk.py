@@ -165,6 +165,9 @@ def test_another_job_and_another_folder_are_refused(mixed: Path, tmp_path: Path,
         "edit", mixed, "-o", tmp_path / "x", "--au", "12=4", "--shards", "--sign", "a.pem", "b.pem"
     )[2]  # fmt: skip
     assert not (tmp_path / "x").exists()
+    code, _, said = eggan("annotate", tmp_path / "nothing.jpg", mixed / "dark.png", "-o", tmp_path / "none")
+    assert code == 1 and f"All 2 pictures were rejected; {tmp_path / 'none'}/rejected.parquet says why" in said
+    assert "There is no file" in pd.read_parquet(tmp_path / "none" / "rejected.parquet")["reason"][0]
 
 
 def test_edits_are_those_of_the_editor(mixed: Path, tmp_path: Path, eggan: Eggan, small: Editor) -> None:

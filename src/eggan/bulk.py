@@ -161,6 +161,8 @@ def _run(
     for counts in track(flow(todo, stages, cluster), "parts", len(todo)):
         kept, rejected = kept + counts.kept, rejected + counts.rejected
     shards.end()
+    if rejected and not kept and len(todo) == len(parts):
+        raise EgganError(f"All {rejected} pictures were rejected; {shards.root}/rejected.parquet says why.")
     before = f"; {len(parts) - len(todo)} of {len(parts)} parts were there" if len(todo) < len(parts) else ""
     return f"{shards.root}: {kept} pictures done, {rejected} rejected{before}"
 
@@ -282,7 +284,7 @@ class _Shards:
         listing = "\n".join(f"{item}" for part in parts for item in part.items)
         job = {"asked": asked, "pictures": hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()}
         fs, root = file_system(self.root)
-        there = _names(fs, root)
+        there = {name for name in _names(fs, root) if not name.startswith(".")}
         if "job.json" in there:
             if json.loads(fs.cat_file(f"{root}/job.json")) != job:
                 raise EgganError(f"{self.root} holds another job, or its inputs changed: give another -o.")
