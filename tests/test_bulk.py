@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -101,6 +102,18 @@ def test_rows_of_a_shard_as_datasets_writes_images(tmp_path: Path, rendered: Ren
     assert isinstance(photo, Photograph) and "has no column image" in str(reason)
 
 
+def test_many_threads_read_one_shard(tmp_path: Path, rendered: Rendered) -> None:
+    data = [encoded(face) for face in list(rendered.values())[:8]]
+    path = shard(tmp_path / "d.parquet", [data[k % 8] for k in range(400)], 10)
+    items = list_items([path])
+    with ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(lambda start: list(read_items(items[start::8])), range(8)))
+    for start, part in enumerate(parts):
+        for _, photo in part:
+            assert isinstance(photo, Photograph)
+            np.testing.assert_array_equal(photo.pixels, np.asarray(Image.open(io.BytesIO(data[start])).convert("RGB")))
+
+
 # --- Out -------------------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +203,21 @@ def test_edits_are_those_of_the_editor(mixed: Path, tmp_path: Path, eggan: Eggan
     assert written["output"].tolist() == [f"pictures/{name}" for name in names]
     assert (files / written["output"][0]).read_bytes() == rows["image"][0]
     assert explain(files / "pictures/sub/a.jpg")["edits"][0]["target"]["AU12_r"] == 4
+
+
+def test_an_edit_that_cannot_be_put_back_is_rejected_and_the_job_goes_on(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(photo: Photograph, *rest: object) -> object:
+        if photo.name.endswith("b.png"):
+            raise EgganError("the crop is too small")
+        return put_together(photo, *rest)  # type: ignore[arg-type]
+
+    put_together = bulk.put_together
+    monkeypatch.setattr(bulk, "put_together", refuse)
+    said = bulk.edit([mixed / "b.png", mixed / "sub"], tmp_path / "out", bulk.Change("small", {12: 4.0}))
+    assert said.endswith("1 pictures done, 1 rejected")
+    assert pd.read_parquet(tmp_path / "out" / "rejected.parquet")["reason"].tolist() == ["the crop is too small"]
 
 
 def test_pictures_and_shards_at_an_address(mixed: Path) -> None:

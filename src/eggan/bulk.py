@@ -224,12 +224,15 @@ def _write_edited(
     rejected = _rejected(found)
     for looked, (item, photo) in zip(seen, read_items([looked.item for looked in seen]), strict=True):
         mine = [next(edits) for _ in looked.cuts]
-        if isinstance(photo, EgganError):
-            rejected.append({**_where(item), "reason": printable(str(photo))})
-            continue
-        edited = put_together(photo, mine, change.model, change.crop, looked.left_out)
         name = _output(item)
-        data = encode_picture(edited.picture(), name, edited.provenance)
+        try:
+            if isinstance(photo, EgganError):
+                raise photo
+            edited = put_together(photo, mine, change.model, change.crop, looked.left_out)
+            data = encode_picture(edited.picture(), name, edited.provenance)
+        except EgganError as error:
+            rejected.append({**_where(item), "reason": printable(str(error))})
+            continue
         if files:
             shards.put(name, data)
         rows.append(

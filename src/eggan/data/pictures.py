@@ -9,6 +9,7 @@ from functools import lru_cache
 from glob import has_magic
 from itertools import groupby
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import fsspec
@@ -26,6 +27,10 @@ __all__ = ["Item", "file_system", "list_items", "read_items"]
 SHARDS = (".parquet",)
 UNREADABLE = (".heic", ".heif")
 """Listed all the same: their owner is told, instead of missing them."""
+
+
+_ONE_AT_A_TIME = Lock()
+"""An open Parquet file is no thing for two threads: it ends the process."""
 
 
 class Item(NamedTuple):
@@ -181,7 +186,7 @@ def _from_shard(item: Item) -> Photograph | EgganError:
         return EgganError(f"{name} cannot be read ({_reason(error)}).")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _shard(place: str) -> Any:  # noqa: ANN401
     fs, path = file_system(place)
     try:
@@ -193,10 +198,11 @@ def _shard(place: str) -> Any:  # noqa: ANN401
     return shard
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _row_group(place: str, group: int) -> Any:  # noqa: ANN401
-    """The column `image` of a row group; chunks take its rows one after another."""
-    return _shard(place).read_row_group(group, columns=["image"]).column("image")
+    """The column `image` of a row group; chunks take its rows one after another, several threads at once."""
+    with _ONE_AT_A_TIME:
+        return _shard(place).read_row_group(group, columns=["image"]).column("image")
 
 
 def _local(place: str) -> Path:
