@@ -100,6 +100,10 @@ def read(path: Path, data: bytes | None = None, anchor: x509.Certificate | None 
     return c2pa.Reader(MIME[path.suffix], io.BytesIO(data or path.read_bytes()), context=context)
 
 
+def flipped(data: bytes, where: int) -> bytes:
+    return data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :]
+
+
 # --- A signed edit ---------------------------------------------------------------------------------------------------
 
 
@@ -117,8 +121,7 @@ def test_a_signed_edit_is_verified_and_one_flipped_byte_is_noticed(
     assert read(out, anchor=root).get_validation_state() == "Trusted"
     whole = out.read_bytes()
     where = len(whole) // 2 if ending != ".png" else whole.index(b"IDAT") + 200
-    changed = whole[:where] + bytes([whole[where] ^ 1]) + whole[where + 1 :]
-    reader = read(out, changed, root)
+    reader = read(out, flipped(whole, where), root)
     assert reader.get_validation_state() == "Invalid"
     assert "assertion.dataHash.mismatch" in reader.json()
 
@@ -138,8 +141,7 @@ def test_a_signed_animation_is_verified_and_one_flipped_byte_is_noticed(
     assert explain(out)["made"].endswith(("to target", "and back"))
     whole = out.read_bytes()
     where = whole.index(b"ANMF") + 60 if ending == ".webp" else len(whole) - 300  # WebP ends with the manifest
-    changed = whole[:where] + bytes([whole[where] ^ 1]) + whole[where + 1 :]
-    assert read(out, changed, root).get_validation_state() == "Invalid"
+    assert read(out, flipped(whole, where), root).get_validation_state() == "Invalid"
 
 
 def test_the_manifest_says_what_was_done_to_which_photograph_by_what(

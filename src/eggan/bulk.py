@@ -152,9 +152,8 @@ def _run(
     inputs: Sequence[str | Path], shards: _Shards, stages: Stages[Part, Counts], asked: str, cluster: str | None
 ) -> str:
     items = list_items(inputs)
-    if cluster is not None:  # a worker stands in another folder
-        items = [item._replace(place=_absolute(item.place)) for item in items]
-        shards.root = _absolute(shards.root)
+    if cluster is not None and "://" not in shards.root:  # a worker stands in another folder
+        shards.root = str(Path(shards.root).absolute())
     parts = [Part(n, items[start : start + CHUNK]) for n, start in enumerate(range(0, len(items), CHUNK))]
     todo = shards.begin(parts, asked)
     kept = rejected = 0
@@ -262,10 +261,6 @@ def _output(item: Item) -> str:
     kept = item.number is None and Path(item.below).suffix.lower() in FORMATS
     number = "" if item.number is None else f"-{item.number:06}"
     return f"pictures/{item.below}{'' if kept else f'{number}.png'}"
-
-
-def _absolute(place: str) -> str:
-    return place if "://" in place else str(Path(place).absolute())
 
 
 # --- Shards ----------------------------------------------------------------------------------------------------------

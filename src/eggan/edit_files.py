@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from eggan.action_units import COLUMNS
 from eggan.credentials import Credentials
-from eggan.data.by_file import PICTURES
+from eggan.data.by_file import PICTURES, UNREADABLE
 from eggan.editor import Edited
 from eggan.errors import EgganError
 from eggan.faces import open_photograph
@@ -20,8 +20,8 @@ from eggan.provenance import FORMATS, Provenance, save_picture
 __all__ = ["TABLE", "Job", "edit_file", "edit_files", "find_jobs"]
 
 TABLE = "edits.csv"
-ENDINGS = (*PICTURES, ".heic", ".heif")
-"""What counts as a photograph in a folder. HEIC cannot be read: its owner is told, instead of missing it."""
+ENDINGS = (*PICTURES, *UNREADABLE)
+"""What counts as a photograph in a folder."""
 HEADER = (
     "file", "output", "face", "problem", *(f"source_{c}" for c in COLUMNS), *(f"target_{c}" for c in COLUMNS),
 )  # fmt: skip

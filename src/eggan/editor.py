@@ -428,9 +428,9 @@ class Editor:
         """The chosen faces, and how many of `all` were left out."""
         digest = _digest(photo.pixels)
         faces = self._find(photo, digest)
-        chosen = select(faces, which, photo.name)
-        sources = [self._cut(photo, digest, face)._replace(number=faces.index(face)) for face in chosen]
-        return sources, len(faces) - len(chosen) if which == "all" else 0
+        chosen, left_out = _choose(faces, which, photo.name)
+        sources = [(self._cut(photo, digest, face), number) for number, face in chosen]
+        return [source._replace(cut=source.cut._replace(number=number)) for source, number in sources], left_out
 
     def _find(self, photo: Photograph, digest: Hashable) -> list[Face]:
         return self._found.get(digest, lambda: detect(photo.pixels))
@@ -452,7 +452,7 @@ class Editor:
         u_i = self.estimator.read(torch.cat([resized(image, self.estimator.config.image_size) for image in images]))
         seen = torch.cat([resized(image, self.model.config.image_size) for image in images])
         code = self.model.encode(seen, u_i / MAX_INTENSITY)._replace(source=torch.empty(0))
-        return [_Source(cut.crop, u_i[k].tolist(), _one(code, k), cut.face, cut.number) for k, cut in enumerate(cuts)]
+        return [_Source(cut, u_i[k].tolist(), _one(code, k)) for k, cut in enumerate(cuts)]
 
     @torch.inference_mode()
     def _render(self, sources: Sequence[_Source], targets: Sequence[Sequence[float]]) -> list[np.ndarray]:
@@ -465,7 +465,7 @@ class Editor:
             if self.model.composes:
                 fields = self.model.fields(code, u_t)
                 for k, source in enumerate(some):
-                    image = compose(self._image(source.crop), Fields(*(field[k : k + 1] for field in fields)))
+                    image = compose(self._image(source.cut.crop), Fields(*(field[k : k + 1] for field in fields)))
                     crops += map(np.asarray, to_pictures(image))
             else:
                 crops += map(np.asarray, to_pictures(self.model.generate(code, u_t)))
@@ -485,18 +485,14 @@ class _Source(NamedTuple):
     """A face before its edit.
 
     Attributes:
-        crop: uint8 (S, S, 3), aligned.
+        cut: it, cut out.
         action_units: its own 17 intensities, 0..5.
-        code: what E keeps of it; without the image, which `crop` holds in a quarter of the memory.
-        face: where it is in its photograph; None for a crop that was given as one.
-        number: of `--face`.
+        code: what E keeps of it; without the image, which `cut` holds in a quarter of the memory.
     """
 
-    crop: np.ndarray
+    cut: Cut
     action_units: list[float]
     code: Code
-    face: Face | None
-    number: int = 0
 
 
 class _Plan(NamedTuple):
@@ -531,10 +527,14 @@ def cut_faces(photo: Photograph, which: str | int, side: int | None) -> tuple[li
     Raises:
         EgganError: as `eggan.faces.select`.
     """
-    faces = detect(photo.pixels)
-    chosen = select(faces, which, photo.name)
-    cuts = [Cut(align(photo.pixels, face, crop_size(face, side)), face, faces.index(face)) for face in chosen]
-    return cuts, len(faces) - len(chosen) if which == "all" else 0
+    chosen, left_out = _choose(detect(photo.pixels), which, photo.name)
+    return [Cut(align(photo.pixels, face, crop_size(face, side)), face, number) for number, face in chosen], left_out
+
+
+def _choose(faces: Sequence[Face], which: str | int, name: str) -> tuple[list[tuple[int, Face]], int]:
+    """The faces that `--face` means, each with its number, and how many of `all` were left out."""
+    chosen = select(faces, which, name)
+    return [(faces.index(face), face) for face in chosen], len(faces) - len(chosen) if which == "all" else 0
 
 
 def put_together(photo: Photograph, edits: Sequence[EditedCut], model: str, crop: bool, left_out: int = 0) -> Edited:
@@ -548,8 +548,7 @@ def put_together(photo: Photograph, edits: Sequence[EditedCut], model: str, crop
 
 
 def _edited(source: _Source, target: Sequence[float], crop: np.ndarray) -> EditedCut:
-    cut = Cut(source.crop, source.face, source.number)
-    return EditedCut(cut, crop, _record(source, source.number, target))
+    return EditedCut(source.cut, crop, _record(source, source.cut.number, target))
 
 
 class _Recent(Generic[Value]):

@@ -19,7 +19,7 @@ from eggan.data.by_file import ByFile
 from eggan.data.openface import NoTablesError, OpenFace, Reading, most_confident, read_tables
 from eggan.data.parts import Output
 from eggan.data.sources import Listing, Source
-from eggan.data.video import read_frames
+from eggan.data.video import each_frame
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import Face, align, detect, open_photograph, select
@@ -175,14 +175,8 @@ def _pictures(sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray | 
                 yield source, open_photograph(path).pixels
             except EgganError as error:
                 yield source, error
-        missing = EgganError(f"{path} ends before this frame")
-        try:
-            for number, pixels in read_frames(path, list(frames)) if frames else ():
-                yield frames.pop(number), pixels
-        except EgganError as error:
-            missing = error
-        for source in frames.values():
-            yield source, missing
+        for number, found in each_frame(path, list(frames)) if frames else ():
+            yield frames[number], found
 
 
 def _readings(sources: Sequence[Source], reader: Reader) -> dict[Source, list[Reading]]:

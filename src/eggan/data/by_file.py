@@ -9,9 +9,11 @@ from typing import Generic, TypeVar
 
 from eggan.errors import EgganError
 
-__all__ = ["PICTURES", "VIDEOS", "ByFile", "pictures_in"]
+__all__ = ["PICTURES", "UNREADABLE", "VIDEOS", "ByFile", "pictures_in"]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm")
+UNREADABLE = (".heic", ".heif")
+"""Photographs that cannot be read: their owner is told, instead of missing them."""
 VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".mpg", ".mpeg", ".wmv", ".webm")
 
 Entry = TypeVar("Entry")

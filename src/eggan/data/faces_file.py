@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from eggan.action_units import COLUMNS, MAX_INTENSITY
-from eggan.errors import EgganError
+from eggan.errors import EgganError, first_line
 from eggan.files import write_atomically
 
 __all__ = ["Faces", "check_people_apart", "decode_image", "read_faces"]
@@ -132,7 +132,7 @@ def _read_labels(path: Path) -> _Labels:
         present = [name for name in (*REQUIRED[1:], "session") if name in schema.names]
         table = pq.read_table(path, columns=present)
     except (pa.ArrowInvalid, OSError) as error:
-        raise EgganError(f"{path} cannot be read as Parquet ({_first_line(error)}); make it anew.") from None
+        raise EgganError(f"{path} cannot be read as Parquet ({first_line(error)}); make it anew.") from None
     if table.num_rows == 0:
         raise EgganError(f"{path} holds no rows.")
     intensities = np.stack([_numbers(path, table, name, np.float32) for name in COLUMNS], axis=1)
@@ -163,7 +163,7 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(data)).convert("RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"is no readable image ({_first_line(error)})") from None
+        raise ValueError(f"is no readable image ({first_line(error)})") from None
     if image.width != image.height:
         raise ValueError(f"is {image.width}×{image.height} pixels, not square")
     if image.width != image_size:
@@ -262,7 +262,3 @@ def _words(path: Path, table: pa.Table, name: str) -> np.ndarray:
         if not isinstance(word, str) or not word:
             raise EgganError(f"{path}, row {row}, column {name}: is {word!r}; each row needs a word.")
     return np.array(words, dtype=object)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

@@ -17,17 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from eggan.data.by_file import PICTURES, VIDEOS
-from eggan.data.video import count_frames, read_frames
-from eggan.errors import EgganError
+from eggan.data.by_file import PICTURES, UNREADABLE, VIDEOS
+from eggan.data.video import count_frames, each_frame
+from eggan.errors import EgganError, first_line
 from eggan.faces import Photograph, open_photograph, to_photograph
 
 __all__ = ["Item", "file_system", "list_items", "read_items"]
 
 SHARDS = (".parquet",)
-UNREADABLE = (".heic", ".heif")
-"""Listed all the same: their owner is told, instead of missing them."""
-
 
 _ONE_AT_A_TIME = Lock()
 """An open Parquet file is no thing for two threads: it ends the process."""
@@ -37,7 +34,7 @@ class Item(NamedTuple):
     """A picture.
 
     Attributes:
-        place: path or address of its file.
+        place: absolute path, or address, of its file.
         below: the same, seen from the folder that was named.
         number: of a video the frame, from 1; of a shard the row, from 0; None of a picture that is a file.
     """
@@ -153,18 +150,14 @@ def _decoded(data: bytes, name: str) -> Photograph:
 
 
 def _from_video(place: str, items: Sequence[Item]) -> Iterator[tuple[Item, Photograph | EgganError]]:
-    missing: EgganError = EgganError(f"{place} ends before this frame.")
-    waiting = {item.number: item for item in items if item.number is not None}
-    try:
-        for number, pixels in read_frames(_local(place), list(waiting)):
-            item = waiting.pop(number)
-            try:
-                yield item, to_photograph(Image.fromarray(pixels), f"{place}, frame {number}")
-            except EgganError as error:
-                yield item, error
-    except EgganError as error:
-        missing = error
-    yield from ((item, missing) for item in waiting.values())
+    frames = {item.number: item for item in items if item.number is not None}
+    for number, pixels in each_frame(_local(place), list(frames)):
+        try:
+            if isinstance(pixels, EgganError):
+                raise pixels
+            yield frames[number], to_photograph(Image.fromarray(pixels), f"{place}, frame {number}")
+        except EgganError as error:
+            yield frames[number], error
 
 
 def _from_shard(item: Item) -> Photograph | EgganError:
@@ -216,5 +209,4 @@ def _ending(place: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return getattr(error, "strerror", None) or first_line(error)

@@ -12,7 +12,7 @@ import numpy as np
 
 from eggan.errors import EgganError
 
-__all__ = ["count_frames", "read_frames"]
+__all__ = ["count_frames", "each_frame", "read_frames"]
 
 
 def count_frames(path: Path) -> int:
@@ -50,6 +50,18 @@ def read_frames(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, np.n
                     return
     except (av.error.FFmpegError, OSError) as error:
         raise _unreadable(path, error) from None
+
+
+def each_frame(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray | EgganError]]:
+    """As `read_frames`; the wanted frames that do not come follow, with the reason."""
+    missing, waiting = EgganError(f"{path} ends before this frame"), dict.fromkeys(wanted)
+    try:
+        for number, pixels in read_frames(path, wanted):
+            del waiting[number]
+            yield number, pixels
+    except EgganError as error:
+        missing = error
+    yield from ((number, missing) for number in waiting)
 
 
 def _times(path: Path) -> tuple[Any, ...]:
