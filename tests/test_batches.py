@@ -10,6 +10,7 @@ import torch
 
 from eggan.action_units import NUMBERS
 from eggan.data import Faces, augment, batches, draw_batch, read_faces, relight
+from eggan.data.appearance import AS_IT_IS_LIT, AS_IT_STANDS, draw_setting, with_light, with_place, with_setting
 from eggan.data.batches import TrainingRows
 
 MakeFile = Callable[..., Path]
@@ -195,12 +196,69 @@ def test_relighting_reaches_from_shade_to_sun(generator: torch.Generator) -> Non
     assert brightness.max() > 0.5
 
 
-@pytest.mark.parametrize("relit", [False, True])
-def test_a_batch_is_relit_where_asked_for(make_faces_file: Callable[..., Path], relit: bool) -> None:
+# --- Randomised ------------------------------------------------------------------------------------------------------
+
+
+def test_the_choices_that_change_nothing_change_nothing(generator: torch.Generator) -> None:
+    x = torch.rand(3, 2, 3, 16, 16, generator=generator) * 2 - 1
+    torch.testing.assert_close(with_place(x, torch.tensor(AS_IT_STANDS).expand(3, -1)), x, rtol=0, atol=1e-5)
+    lit = with_light(x, torch.tensor(AS_IT_IS_LIT).expand(3, -1))
+    torch.testing.assert_close(lit, x, rtol=0, atol=0.005)  # black is kept from 0, where gamma has no slope
+
+
+def test_a_shift_by_half_a_side_brings_the_edge_to_the_middle() -> None:
+    x = torch.zeros(1, 1, 3, 16, 16)
+    x[..., -2:] = 1
+    moved = with_place(x, torch.tensor([[0.0, 1.0, 1.0, 1.0, 0.0]]))
+    assert moved[..., 6:10].min() == 1  # the edge and its mirror image
+    assert moved[..., :5].max() == 0
+
+
+def test_a_setting_leaves_the_face_or_takes_it_to_the_tone_of_the_photograph(generator: torch.Generator) -> None:
+    x = (torch.rand(1, 1, 3, 32, 32, generator=generator) - 0.5).expand(1, 2, -1, -1, -1)
+    photo = 0.3 * torch.rand(1, 3, 32, 32, generator=generator) + 0.4
+    before = with_setting(x, photo, torch.tensor([[1.0, 0.0]]))
+    torch.testing.assert_close(before[..., 16, 16], x[..., 16, 16], rtol=0, atol=0.01)
+    torch.testing.assert_close(before[0, 0, :, 0, 0], photo[0, :, 0, 0], rtol=0, atol=0.01)
+    toned = with_setting(x, photo, torch.tensor([[0.0, 1.0]]))
+    torch.testing.assert_close(toned[0].mean(dim=(2, 3)), photo.mean(dim=(2, 3)).expand(2, -1), rtol=0, atol=0.01)
+    assert torch.equal(with_setting(x, photo, torch.zeros(1, 2)), x)
+
+
+def test_choices_of_settings_are_even(generator: torch.Generator) -> None:
+    surroundings, tone = draw_setting(2000, generator).unbind(1)
+    assert surroundings.mean() == pytest.approx(0.5, abs=0.05)
+    assert (tone == 0).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert tone.max() <= 1
+
+
+@pytest.mark.parametrize("randomised", [False, True])
+@pytest.mark.parametrize("photographed", [False, True])
+def test_a_batch_is_randomised_where_asked_for(
+    make_faces_file: Callable[..., Path], randomised: bool, photographed: bool
+) -> None:
     rows = TrainingRows(read_faces(make_faces_file(), 32))
+    photos = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     plain, drawn = (
-        draw_batch(rows, 16, paired=True, generator=torch.Generator().manual_seed(2), relit=relit)
-        for relit in (False, relit)
+        draw_batch(rows, 32, paired=True, generator=torch.Generator().manual_seed(2), randomised=r, photos=p)
+        for r, p in ((False, None), (randomised, photos if photographed else None))
     )
     assert torch.equal(plain.u_t, drawn.u_t)
-    assert torch.equal(plain.I_i, drawn.I_i) is not relit
+    assert torch.equal(plain.I_i, drawn.I_i) is not (randomised or photographed)
+    assert torch.equal(plain.u_i, drawn.u_i) is not randomised
+    assert drawn.u_i.min() >= 0
+    assert drawn.I_i.abs().max() <= 1
+
+
+def test_a_pair_that_is_the_same_image_twice_stays_it_when_randomised(make_faces_file: Callable[..., Path]) -> None:
+    rows = TrainingRows(read_faces(make_faces_file(), 32))
+    photos = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    batch = draw_batch(
+        rows, 200, paired=True, generator=torch.Generator().manual_seed(2), randomised=True, photos=photos
+    )
+    clean = draw_batch(rows, 200, paired=True, generator=torch.Generator().manual_seed(2))
+    assert batch.I_t is not None
+    assert clean.I_t is not None
+    same = (clean.I_i == clean.I_t).all(dim=(1, 2, 3))
+    assert same.any()
+    assert torch.equal(batch.I_i[same], batch.I_t[same])

@@ -428,6 +428,25 @@ def test_paired_loss_is_l1_and_twice_the_square(generator: torch.Generator) -> N
     assert_allclose(paired_loss(edit, truth), error.mean() + 2 * (error**2).mean(), rtol=1e-5)
 
 
+def test_a_relative_paired_loss_counts_a_faint_change_more() -> None:
+    """Two pairs that miss by the same 0.1; one changes by 0.05, the other by 0.3."""
+    source = torch.zeros(2, 3, 8, 8)
+    truth = torch.tensor([0.05, 0.3]).view(2, 1, 1, 1).expand_as(source)
+    miss = 0.1 + 2 * 0.1**2
+    expected = miss * (0.05 / (0.05 + 0.01) + 0.05 / (0.3 + 0.01)) / 2
+    assert_allclose(paired_loss(truth + 0.1, truth, source), expected, rtol=1e-5)
+
+
+def test_a_relative_paired_loss_bears_a_pair_that_does_not_change() -> None:
+    source = torch.rand(2, 3, 8, 8)
+    edit = source.clone().requires_grad_(True)
+    loss = paired_loss(edit, source, source)
+    loss.backward()
+    assert loss == 0
+    assert edit.grad is not None
+    assert edit.grad.isfinite().all()
+
+
 def test_mask_loss_is_the_painted_share() -> None:
     mask = torch.zeros(2, 1, 4, 4)
     mask[0, :, :2] = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from eggan.errors import EgganError
 from eggan.model import EGGAN, ComposeForm, LatentForm, ModelConfig
@@ -54,6 +54,16 @@ def test_an_edit_is_to_encode_and_to_generate(config: ModelConfig) -> None:
     model = make_model(config)
     I_i, u_i, u_t = request()
     assert torch.equal(model.edit(I_i, u_i, u_t), model.generate(model.encode(I_i, u_i), u_t))
+
+
+def test_a_model_cut_into_patches_is_the_same_function_of_their_averages() -> None:
+    model = make_model(COMPOSE)
+    patched = model.repatched(2).eval()
+    assert patched.config.image_size == 64
+    I, u_i, u_t = request(64)
+    coarse = model.fields(model.encode(avg_pool2d(I, 2), u_i), u_t)
+    for fine, field in zip(patched.fields(patched.encode(I, u_i), u_t), coarse, strict=True):
+        torch.testing.assert_close(fine, interpolate(field, scale_factor=2.0), rtol=0, atol=1e-5)
 
 
 @both_forms

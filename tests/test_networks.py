@@ -141,14 +141,19 @@ def test_classifier_takes_images_from_16_pixels_up() -> None:
 def test_pyramid_has_one_level_a_width_each_half_the_one_before() -> None:
     shapes = [tuple(level.shape) for level in PyramidEncoder((8, 16, 24))(images())]
     assert shapes == [(2, 8, 32, 32), (2, 16, 16, 16), (2, 24, 8, 8)]
+    assert [tuple(level.shape) for level in PyramidEncoder((8, 16), patch=2)(images())] == [
+        (2, 8, 16, 16),
+        (2, 16, 8, 8),
+    ]
 
 
 def test_fields_have_the_sources_side_and_stay_in_their_ranges() -> None:
     E, G = small_compose()
     nn.init.normal_(G.to_fields.weight, std=3.0)
     fields = G(E(images()), torch.rand(2, 17), torch.rand(2, 17))
-    assert [tuple(field.shape) for field in fields] == [(2, 2, 32, 32), (2, 1, 32, 32), (2, 3, 32, 32)]
+    assert [tuple(field.shape) for field in fields] == [(2, n, 32, 32) for n in (2, 1, 1, 3)]
     assert fields.flow.abs().max() <= G.flow_range
+    assert fields.shade.exp().max() <= 2 + 1e-6
     assert 0 <= fields.mask.min() <= fields.mask.max() <= 1
     assert fields.colour.abs().max() <= 1
 
@@ -274,9 +279,8 @@ def test_vgg19_stage_3_is_vgg19_up_to_relu3_1() -> None:
 
 def still(batch: int, size: int) -> Fields:
     """Fields that change nothing."""
-    return Fields(
-        torch.zeros(batch, 2, size, size), torch.zeros(batch, 1, size, size), torch.rand(batch, 3, size, size)
-    )
+    flow, shade, mask = (torch.zeros(batch, channels, size, size) for channels in (2, 1, 1))
+    return Fields(flow, shade, mask, torch.rand(batch, 3, size, size))
 
 
 @pytest.mark.parametrize(("side", "fields_side"), [(32, 32), (64, 64), (96, 32), (40, 32)])
@@ -308,6 +312,13 @@ def test_a_flow_of_k_pixels_fetches_each_pixel_from_k_pixels_on(right: int, down
     torch.testing.assert_close(out, source[:, :, y][:, :, :, x], rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("gain", [0.5, 1.25, 2.0])
+def test_shade_multiplies_the_light_and_stops_at_white(gain: float) -> None:
+    source = images()
+    out = compose(source, still(2, 32)._replace(shade=torch.full((2, 1, 32, 32), gain).log()))
+    torch.testing.assert_close((out + 1) / 2, ((source + 1) / 2 * gain).clamp(max=1), rtol=0, atol=2e-5)
+
+
 def test_a_flow_moves_every_item_by_its_own() -> None:
     source = images(1).expand(2, -1, -1, -1)
     fields = still(2, 32)
@@ -323,7 +334,7 @@ def test_fields_below_the_sources_resolution_are_up_sampled_linearly() -> None:
     def ramp(side: int) -> Tensor:
         return ((2 * torch.arange(side) + 1) / side - 1).expand(1, 3, side, side)
 
-    fields = Fields(torch.zeros(1, 2, 16, 16), torch.ones(1, 1, 16, 16), ramp(16))
+    fields = still(1, 16)._replace(mask=torch.ones(1, 1, 16, 16), colour=ramp(16))
     out = compose(images(1, 64), fields)
     inner = slice(2, -2)
     torch.testing.assert_close(out[..., inner], ramp(64)[..., inner], rtol=0, atol=1e-5)
@@ -339,15 +350,14 @@ def test_a_mask_below_the_sources_resolution_paints_the_same_place() -> None:
 
 
 def test_a_compose_stays_in_the_range_of_images() -> None:
-    fields = Fields(torch.rand(2, 2, 32, 32) - 0.5, torch.rand(2, 1, 32, 32), images())
+    flow, shade = torch.rand(2, 2, 32, 32) - 0.5, 2 * torch.rand(2, 1, 32, 32) - 1
+    fields = Fields(flow, shade, torch.rand(2, 1, 32, 32), images())
     assert compose(images(), fields).abs().max() <= 1 + 1e-6
 
 
 def test_the_gradient_of_compose_is_finite_and_reaches_every_field() -> None:
     source = images()
-    fields = Fields(
-        *(field.requires_grad_(True) for field in (torch.zeros(2, 2, 32, 32), torch.zeros(2, 1, 32, 32), images()))
-    )
+    fields = Fields(*(field.requires_grad_(True) for field in still(2, 32)._replace(colour=images())))
     out = compose(source, fields._replace(mask=fields.mask + 0.5))
     (out * torch.randn_like(out)).sum().backward()
     for field in fields:
@@ -358,13 +368,17 @@ def test_the_gradient_of_compose_is_finite_and_reaches_every_field() -> None:
 def test_the_gradient_of_compose_agrees_with_finite_differences() -> None:
     source = nn.functional.interpolate(torch.rand(1, 3, 4, 4, dtype=torch.float64), 8, mode="bicubic")
     flow = (0.07 + 0.01 * torch.rand(1, 2, 8, 8, dtype=torch.float64)).requires_grad_(True)  # between pixel centres
+    shade = (-torch.rand(1, 1, 8, 8, dtype=torch.float64)).requires_grad_(True)  # below the clamp at white
     mask = torch.rand(1, 1, 8, 8, dtype=torch.float64).requires_grad_(True)
     colour = torch.rand(1, 3, 8, 8, dtype=torch.float64).requires_grad_(True)
-    assert torch.autograd.gradcheck(lambda *fields: compose(source, Fields(*fields)), (flow, mask, colour))
+    assert torch.autograd.gradcheck(lambda *fields: compose(source, Fields(*fields)), (flow, shade, mask, colour))
 
 
-def test_an_untrained_compose_form_starts_from_the_source() -> None:
-    E, G = PyramidEncoder((8, 16)), ComposeGenerator((8, 16), conditioning=8)
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_an_untrained_compose_form_starts_from_the_source(patch: int) -> None:
+    E, G = PyramidEncoder((8, 16), patch), ComposeGenerator((8, 16), conditioning=8, patch=patch)
     fields = G(E(images()), torch.rand(2, 17), torch.rand(2, 17))
+    assert [tuple(field.shape) for field in fields] == [(2, n, 32, 32) for n in (2, 1, 1, 3)]
     assert fields.flow.abs().max() == 0
+    assert fields.shade.abs().max() == 0
     assert fields.mask.max() < 0.15

@@ -326,6 +326,29 @@ def test_a_run_starts_from_the_weights_of_another_with_other_people_and_another_
     assert f"init: {tmp_path / 'first'}" in (tmp_path / "second" / "config.yaml").read_text()
 
 
+def test_a_run_in_patches_starts_from_the_weights_of_one_without(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    train(toy(), tmp_path / "first")
+    patches = ["learning_rate=1e-30", "image_size=64", "network.patch=2"]
+    train(toy("small", f"init={tmp_path / 'first'}", *patches), tmp_path / "second")
+    expected = EGGAN.from_pretrained(tmp_path / "first").repatched(2).state_dict()
+    assert all(torch.equal(expected[name], tensor) for name, tensor in weights(tmp_path / "second").items())
+    with pytest.raises(EgganError, match=r"--set network\.patch=2\.$"):
+        train(toy("small", f"init={tmp_path / 'second'}", "image_size=64"), tmp_path / "third")
+
+
+def test_a_run_learns_before_the_backgrounds_of_photographs(
+    toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    monkeypatch.setattr("eggan.training.run.aligned_crops", lambda folder, size: photos)
+    train(toy("small", "randomised=true", "losses.relative=true", f"photos={tmp_path}"), tmp_path / "run")
+    train(toy("small"), tmp_path / "plain")
+    shown, plain = weights(tmp_path / "run"), weights(tmp_path / "plain")
+    assert not all(torch.equal(shown[name], plain[name]) for name in shown)
+
+
 def test_a_resumed_run_does_not_need_the_weights_it_started_from(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

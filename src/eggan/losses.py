@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, l1_loss, logsigmoid, mse_loss
+from torch.nn.functional import cross_entropy, l1_loss, logsigmoid
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from eggan.action_units import MAX_INTENSITY
@@ -32,6 +32,8 @@ __all__ = [
     "reconstruction_loss",
 ]
 
+TYPICAL_CHANGE = 0.05
+"""‖I_i - I_t‖₂ of a pair in facsynth, root of the mean square, for images in [-1, 1]."""
 LEVELS = int(MAX_INTENSITY) + 1
 """m + 1, the intensity levels 0..5 of Eq. 3."""
 
@@ -168,12 +170,23 @@ def reconstruction_loss(reconstruction: Tensor, I_i: Tensor, ms_ssim_weight: flo
     return loss
 
 
-def paired_loss(edit: Tensor, I_t: Tensor) -> Tensor:
+def paired_loss(edit: Tensor, I_t: Tensor, I_i: Tensor | None = None) -> Tensor:
     """Not in the paper: ‖Ĩ_i - I_t‖₁ + 2‖Ĩ_i - I_t‖₂² (means over pixels), I_t the true image of the target.
 
     The square makes the few pixels that change much count beside the many that change little.
+
+    Args:
+        edit: Ĩ_i.
+        I_t: the true image.
+        I_i: the source image; where given, each pair counts by c / (‖I_i - I_t‖₂ + c/5), the norm being the root of
+            the mean square and c `TYPICAL_CHANGE`, so that a faint expression matters as much as a broad one.
     """
-    return l1_loss(edit, I_t) + 2 * mse_loss(edit, I_t)
+    off = edit - I_t
+    loss = (off.abs() + 2 * off.square()).mean(dim=(1, 2, 3))
+    if I_i is not None:
+        change = (I_i - I_t).square().mean(dim=(1, 2, 3)).sqrt()
+        loss = loss * TYPICAL_CHANGE / (change + TYPICAL_CHANGE / 5)
+    return loss.mean()
 
 
 def mask_loss(mask: Tensor) -> Tensor:

@@ -53,8 +53,11 @@ class RunConfig(Settings):
     critic_steps: int = Field(1, ge=1)
     """Updates of the critics, each on a batch of its own, for one of the generator's side."""
     seed: int = 0
-    relit: bool = False
-    """Whether images are shown in other light, from deep shade to sun; source and target of a pair in the same."""
+    randomised: bool = False
+    """Whether images are placed and lit as photographs may be, from deep shade to sun, and the source's AUs as inexact
+    as where they are read; source and target of a pair alike."""
+    photos: Path | None = None
+    """Folder of photographs of faces, any people's, that lend rendered faces their surroundings and tone."""
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = Field(0.5, ge=0, lt=1)

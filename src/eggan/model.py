@@ -35,6 +35,8 @@ class ComposeForm(BaseModel):
     widths: tuple[int, ...] = (16, 48, 96, 192, 256)
     conditioning: int = Field(128, ge=1)
     flow_range: float = Field(0.25, gt=0, le=1)
+    patch: int = Field(1, ge=1)
+    """Side in pixels of the patches that E reads and G writes as one position."""
 
     @model_validator(mode="after")
     def _check(self) -> ComposeForm:
@@ -99,9 +101,26 @@ class EGGAN(nn.Module):
                 self.E: nn.Module = Encoder(config.image_size, n.encoder_widths, n.latent_size)
                 self.G: nn.Module = Generator(config.image_size, n.latent_size, n.generator_widths)
             case ComposeForm() as n:
-                self.E = PyramidEncoder(n.widths)
-                self.G = ComposeGenerator(n.widths, n.conditioning, n.flow_range)
+                self.E = PyramidEncoder(n.widths, n.patch)
+                self.G = ComposeGenerator(n.widths, n.conditioning, n.flow_range, n.patch)
         channels_last(self)
+
+    def repatched(self, patch: int) -> EGGAN:
+        """The same function in patches (compose form that has none): of averages of p×p pixels, at p times the side.
+
+        From there, training finds what single pixels tell.
+        """
+        form = self.config.network
+        assert isinstance(form, ComposeForm) and form.patch == 1, "only what has no patches can be cut into them"
+        tensors = self.state_dict()
+        reads, writes = "E.levels.0.0.weight", "G.to_fields."
+        tensors[reads] = tensors[reads].repeat_interleave(patch**2, dim=1) / patch**2
+        for name in (writes + "weight", writes + "bias"):
+            tensors[name] = tensors[name].repeat_interleave(patch**2, dim=0)
+        form = form.model_copy(update={"patch": patch})
+        model = EGGAN(ModelConfig(image_size=self.config.image_size * patch, network=form))
+        model.load_state_dict(tensors)
+        return model
 
     @property
     def asked_by(self) -> Literal["action units"]:

@@ -5,13 +5,14 @@ Images are (B, 3, S, S) in [-1, 1]; AU vectors `u` are (B, 17) intensities / 5 i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample, interpolate
+from torch.nn.functional import affine_grid, grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 
 __all__ = [
     "AttributeClassifier",
@@ -35,6 +36,7 @@ __all__ = [
 Network = TypeVar("Network", bound=nn.Module)
 D = 17
 """d, the number of AUs."""
+LOG_2 = math.log(2)
 
 
 # --- Sec. 3.2, adversarial autoencoder -------------------------------------------------------------------------------
@@ -261,11 +263,13 @@ class Fields(NamedTuple):
 
     Attributes:
         flow: (B, 2, S, S), where each pixel comes from, as an offset (x, y) in units of half the image side.
+        shade: (B, 1, S, S) in (-log 2, log 2), the logarithm of how much brighter it becomes.
         mask: (B, 1, S, S) in (0, 1), how much of the pixel is new colour.
         colour: (B, 3, S, S) in (-1, 1).
     """
 
     flow: Tensor
+    shade: Tensor
     mask: Tensor
     colour: Tensor
 
@@ -273,18 +277,21 @@ class Fields(NamedTuple):
 class PyramidEncoder(nn.Module):
     """E of the compose form: an image to features at full, half, quarter, … resolution (a U-Net's way down).
 
-    Each level is twice (3×3 conv, GroupNorm, SiLU), the first convolution of all but the first with stride 2.
+    Each level is twice (3×3 conv, GroupNorm, SiLU), the first convolution of all but the first with stride 2. What it
+    reads are patches of p×p pixels, their colours side by side: p = 2 sees 128 pixels at the price of 64.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], patch: int = 1) -> None:
         super().__init__()
+        self.patch = patch
         self.levels = nn.ModuleList(
             nn.Sequential(*_conv_norm_silu(before, width, stride), *_conv_norm_silu(width, width))
-            for before, width, stride in zip((3, *widths), widths, (1, *[2] * len(widths)), strict=False)
+            for before, width, stride in zip((3 * patch**2, *widths), widths, (1, *[2] * len(widths)), strict=False)
         )
 
     def forward(self, I: Tensor) -> list[Tensor]:
-        """Images (B, 3, S, S) to one tensor a level, (B, widths[k], S / 2ᵏ, S / 2ᵏ)."""
+        """Images (B, 3, S, S) to one tensor a level, (B, widths[k], S / 2ᵏp, S / 2ᵏp)."""
+        I = pixel_unshuffle(I, self.patch)
         features = []
         for level in self.levels:
             I = level(I)
@@ -297,18 +304,22 @@ class ComposeGenerator(nn.Module):
 
     A U-Net's way up; each block takes the level below up-sampled, beside the level's own features, and is modulated
     (FiLM, Perez et al. 2018) by [u_i, u_t, mean of the deepest features] through one hidden layer. The last
-    convolution starts at zero and the mask's bias at -2, so that training starts from the source itself.
+    convolution gives each pixel of a p×p patch its own fields; it starts at zero and the mask's bias at -2, so that
+    training starts from the source itself.
     """
 
-    def __init__(self, widths: Sequence[int], conditioning: int = 128, flow_range: float = 0.25) -> None:
+    def __init__(
+        self, widths: Sequence[int], conditioning: int = 128, flow_range: float = 0.25, patch: int = 1
+    ) -> None:
         super().__init__()
-        self.flow_range = flow_range
+        self.flow_range, self.patch = flow_range, patch
         self.condition = nn.Sequential(nn.Linear(2 * D + widths[-1], conditioning), nn.SiLU())
         down = list(widths[::-1])
         self.blocks = nn.ModuleList(_FiLMBlock(below + width, width, conditioning) for below, width in pairwise(down))
-        self.to_fields = nn.Conv2d(widths[0], 6, 3, 1, 1)
+        self.to_fields = nn.Conv2d(widths[0], 7 * patch**2, 3, 1, 1)
         nn.init.zeros_(self.to_fields.weight)
-        self.to_fields.bias = nn.Parameter(torch.tensor([0.0, 0.0, -2.0, 0.0, 0.0, 0.0]))
+        bias = torch.tensor([0.0, 0.0, 0.0, -2.0, 0.0, 0.0, 0.0])
+        self.to_fields.bias = nn.Parameter(bias.repeat_interleave(patch**2))
 
     def forward(self, features: Sequence[Tensor], u_i: Tensor, u_t: Tensor) -> Fields:
         """Features of `PyramidEncoder`, source AUs (B, 17) and target AUs (B, 17) to fields at (S, S)."""
@@ -316,26 +327,30 @@ class ComposeGenerator(nn.Module):
         c = self.condition(torch.cat([u_i, u_t, x.mean(dim=(2, 3))], dim=1))
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
             x = block(torch.cat([interpolate(x, scale_factor=2.0), skip], dim=1), c)
-        flow, mask, colour = self.to_fields(x).float().split([2, 1, 3], dim=1)
-        return Fields(self.flow_range * flow.tanh(), mask.sigmoid(), colour.tanh())
+        flow, shade, mask, colour = pixel_shuffle(self.to_fields(x).float(), self.patch).split([2, 1, 1, 3], dim=1)
+        return Fields(self.flow_range * flow.tanh(), LOG_2 * shade.tanh(), mask.sigmoid(), colour.tanh())
 
 
 def compose(source: Tensor, fields: Fields) -> Tensor:
-    """The edit: mask · colour + (1 - mask) · warp(source, flow) at the resolution of the source.
+    """The edit: what moves is warped, what folds is shaded, what appears is painted; at the source's resolution.
+
+    mask · colour + (1 - mask) · (eˢʰᵃᵈᵉ · warp(source, flow)), black being 0 in the inner product. Light that is
+    multiplied keeps the skin's own hue and texture, which paint of any colour covers.
 
     Args:
         source: images (B, 3, H, H) in [-1, 1]; H may exceed the fields' side.
-        fields: flow, mask and colour, resampled bilinearly to H.
+        fields: flow, shade, mask and colour, resampled bilinearly to H.
 
     Returns:
-        Images (B, 3, H, H) in [-1, 1]. Zero flow and zero mask give the source itself.
+        Images (B, 3, H, H) in [-1, 1]. Zero flow, shade and mask give the source itself.
     """
     h, w = source.shape[-2:]
     if fields.mask.shape[-2:] != (h, w):
         fields = Fields(*(interpolate(field, (h, w), mode="bilinear", align_corners=False) for field in fields))
     still = affine_grid(torch.eye(2, 3, device=source.device)[None], [1, 1, h, w], align_corners=False)
     warped = grid_sample(source, still + fields.flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
-    return fields.mask * fields.colour + (1 - fields.mask) * warped
+    shaded = ((warped + 1) * fields.shade.exp() - 1).clamp(max=1)
+    return fields.mask * fields.colour + (1 - fields.mask) * shaded
 
 
 def resized(images: Tensor, side: int) -> Tensor:

@@ -48,6 +48,8 @@ class LossConfig(BaseModel):
     latent_penalty: float = Field(0.0, ge=0)
     penalty_at: Literal["data", "interpolates"] = "data"
     paired: float = Field(0.0, ge=0)
+    relative: bool = False
+    """Whether `paired` counts each pair by the inverse of how much it changes."""
     mask: float = Field(0.0, ge=0)
     vgg19: str | None = None
     """File with the official VGG19 weights for Eq. 5; without it φ₃ is the same layer of C_id."""
@@ -191,7 +193,7 @@ class Objective(nn.Module):
         if w.reconstruction:
             L["reconstruction"] = reconstruction_loss(_present(out.reconstruction), batch.I_i, w.ms_ssim)
         if w.paired:
-            L["paired"] = paired_loss(out.edit, _present(batch.I_t))
+            L["paired"] = paired_loss(out.edit, _present(batch.I_t), batch.I_i if w.relative else None)
         if w.mask and out.mask is not None:
             L["mask"] = mask_loss(out.mask)
         return weighted(w.model_dump(), L)

@@ -3,7 +3,8 @@
 An importer (`rafd`, `mmi`, `folder`) lists pictures; `eggan.prepare` makes a faces file of them.
 """
 
-from eggan.data.batches import Batch, augment, draw_batch, relight
+from eggan.data.appearance import augment, relight
+from eggan.data.batches import Batch, draw_batch
 from eggan.data.faces_file import Faces, check_people_apart, decode_image, read_faces
 
 __all__ = ["Batch", "Faces", "augment", "check_people_apart", "decode_image", "draw_batch", "read_faces", "relight"]

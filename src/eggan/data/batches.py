@@ -1,4 +1,4 @@
-"""Training batches, drawn from faces in memory: which rows, which targets, and augmentation."""
+"""Training batches, drawn from faces in memory: which rows and which targets, and in which appearance."""
 
 from __future__ import annotations
 
@@ -9,13 +9,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eggan.action_units import MAX_INTENSITY
+from eggan.action_units import MAX_INTENSITY, NUMBERS
+from eggan.data.appearance import (
+    AS_IT_IS_LIT,
+    AS_IT_STANDS,
+    draw_light,
+    draw_look,
+    draw_place,
+    draw_setting,
+    with_light,
+    with_look,
+    with_place,
+    with_setting,
+)
 from eggan.data.faces_file import Faces
 from eggan.pixels import to_floats
 
-__all__ = ["Batch", "TrainingRows", "augment", "draw_batch", "moved", "relight"]
+__all__ = ["Batch", "TrainingRows", "draw_batch", "moved"]
 
 CPU = torch.device("cpu")
+SOURCE_NOISE = 0.08
+"""Standard deviation of what is added to u_i of every second randomised source: about what the estimator errs by."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,8 @@ def draw_batch(
     generator: torch.Generator,
     part: slice = slice(None),
     device: torch.device = CPU,
-    relit: bool = False,
+    randomised: bool = False,
+    photos: Tensor | None = None,
 ) -> Batch:
     """Draw sources at random and a target for each.
 
@@ -81,10 +96,11 @@ def draw_batch(
         generator: the run's one source of randomness; what is taken from it depends on neither part nor device.
         part: the rows of the batch that are wanted; choices are drawn for all.
         device: where the batch is to be.
-        relit: `relight` the images too.
+        randomised: images are placed and lit as photographs may be, and u_i is as inexact as where it is read.
+        photos: aligned photographs, uint8 (M, 3, S, S), that lend their background and tone.
 
     Returns:
-        The part of an augmented batch; a source and its `I_t` are augmented alike.
+        The part of an augmented batch; a source and its `I_t` are treated alike.
     """
     faces = rows.faces
     i = torch.randint(len(faces), (batch_size,), generator=generator)
@@ -95,91 +111,42 @@ def draw_batch(
     else:
         t = torch.randint(len(faces), (batch_size,), generator=generator)
     look = draw_look(batch_size, generator)[part]
-    light = draw_light(batch_size, generator)[part] if relit else None
+    place = _half(draw_place(batch_size, generator), AS_IT_STANDS, generator)[part] if randomised else None
+    light = _half(draw_light(batch_size, generator), AS_IT_IS_LIT, generator)[part] if randomised else None
+    noise = _source_noise(batch_size, generator)[part] if randomised else torch.zeros(())
+    behind = setting = None
+    if photos is not None:
+        behind = photos[torch.randint(len(photos), (batch_size,), generator=generator)[part]]
+        setting = draw_setting(batch_size, generator)[part]
     i, t = i[part], t[part]
     pixels = faces.images[torch.stack([i, t], dim=1) if paired else i.unsqueeze(1)]
-    pixels, look, u_i, c_i, u_t = (
-        moved(x, device) for x in (pixels, look, faces.action_units[i], rows.classes[i], faces.action_units[t])
-    )
-    images = with_look(pixels, look)
+    images = with_look(moved(pixels, device), moved(look, device))
+    if place is not None:
+        images = with_place(images, moved(place, device))
+    if setting is not None and behind is not None:
+        images = with_setting(images, to_floats(moved(behind, device)), moved(setting, device))
     if light is not None:
         images = with_light(images, moved(light, device))
+    u_i, c_i, u_t = (moved(x, device) for x in (faces.action_units[i], rows.classes[i], faces.action_units[t]))
     return Batch(
         I_i=images[:, 0].contiguous(memory_format=torch.channels_last),
-        u_i=u_i / MAX_INTENSITY,
+        u_i=(u_i / MAX_INTENSITY + moved(noise, device)).clamp(0, 1),
         c_i=c_i,
         u_t=u_t / MAX_INTENSITY,
         I_t=images[:, 1].contiguous(memory_format=torch.channels_last) if paired else None,
     )
 
 
+def _half(choices: Tensor, none: list[float], generator: torch.Generator) -> Tensor:
+    """Choices (B, n) for about every second item, for the others those that change nothing."""
+    return torch.where(torch.rand(len(choices), 1, generator=generator) < 0.5, choices, torch.tensor(none))
+
+
+def _source_noise(batch_size: int, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(batch_size, len(NUMBERS), generator=generator)
+    return SOURCE_NOISE * noise * (torch.rand(batch_size, 1, generator=generator) < 0.5)
+
+
 def moved(x: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device; a copy to a GPU goes on beside what the GPU is doing."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
-
-
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror at random and jitter brightness, contrast and saturation a little.
-
-    Args:
-        images: uint8 (B, K, 3, S, S); the K images of one item are treated alike.
-        generator: source of randomness.
-
-    Returns:
-        float32 of the same shape in [-1, 1]. AU intensities are means of both sides, so mirroring keeps them.
-    """
-    return with_look(images, draw_look(len(images), generator))
-
-
-def draw_look(batch_size: int, generator: torch.Generator) -> Tensor:
-    """Whether to mirror (1 or 0), gain, contrast and saturation of each item: (B, 4)."""
-    mirrored = (torch.rand(batch_size, generator=generator) < 0.5).float()
-    jitter = 1 + 0.1 * (2 * torch.rand(3, batch_size, generator=generator) - 1)
-    return torch.cat([mirrored[None], jitter]).T
-
-
-def with_look(images: Tensor, look: Tensor) -> Tensor:
-    """Images uint8 (B, K, 3, S, S) as `augment` returns them, by the choices of `draw_look`."""
-    mirrored, gain, contrast, saturation = look[..., None, None, None, None].unbind(1)
-    x = to_floats(torch.where(mirrored > 0, images.flip(-1), images))
-    grey = x.mean(dim=2, keepdim=True)
-    x = grey + saturation * (x - grey)
-    mean = x.mean(dim=(1, 2, 3, 4), keepdim=True)
-    x = (mean + contrast * (x - mean) + 1) * gain - 1
-    return x.clamp(-1, 1)
-
-
-def relight(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Another lamp and camera: colour of the light, side it falls from, saturation, gamma.
-
-    The range reaches from a face in the shade, where a dark skin is nearly black, to one in the sun. The sessions of
-    one person differ in these, so that none may tell people apart.
-
-    Args:
-        x: images (B, 3, S, S) or (B, K, 3, S, S) in [-1, 1]; the K images of one item are treated alike.
-        generator: source of randomness.
-
-    Returns:
-        The same shape in [-1, 1].
-    """
-    return with_light(x, draw_light(len(x), generator))
-
-
-def draw_light(batch_size: int, generator: torch.Generator) -> Tensor:
-    """Saturation, and logarithms of gamma, of brightness at the middle, of its slopes across and down, of R, G, B."""
-    low = torch.tensor([0.6, -0.5, -0.7, -0.4, -0.4, -0.12, -0.12, -0.12])
-    high = torch.tensor([1.3, 0.5, 0.4, 0.4, 0.4, 0.12, 0.12, 0.12])
-    return low + (high - low) * torch.rand(batch_size, len(low), generator=generator)
-
-
-def with_light(x: Tensor, light: Tensor) -> Tensor:
-    """Images as `relight` returns them, by the choices of `draw_light`."""
-    saturation, gamma, middle, across, down = light[:, :5].view(len(light), 5, *[1] * (x.dim() - 1)).unbind(1)
-    tint = light[:, 5:].view(len(light), *[1] * (x.dim() - 4), 3, 1, 1)
-    x = (x + 1) / 2
-    grey = x.mean(dim=-3, keepdim=True)
-    x = (grey + saturation * (x - grey)).clamp(0.002, 1) ** gamma.exp()
-    side = x.shape[-1]
-    axis = (torch.arange(side, device=x.device) + 0.5) / side * 2 - 1
-    x = x * (middle + across * axis + down * axis[:, None] + tint).exp()
-    return 2 * x.clamp(0, 1) - 1

@@ -8,23 +8,19 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from eggan.contact_sheet import to_pictures
+from eggan.data.appearance import draw_place, draw_setting, with_place, with_setting
 from eggan.pixels import to_floats
 
 __all__ = ["as_if_photographed", "compress", "occlude", "randomise"]
 
 
 def randomise(x: Tensor, generator: torch.Generator) -> Tensor:
-    """What alignment and cameras do to images (B, 3, S, S): a small similarity transform, sometimes blur, noise."""
-    b, _, s, _ = x.shape
-    angle, scale = _uniform(-0.09, 0.09, b, generator), 1 + _uniform(-0.07, 0.07, b, generator)
-    across, down = (_uniform(-0.06, 0.06, b, generator) for _ in range(2))
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    matrix = torch.cat([cos, -sin, across, sin, cos, down], dim=1).view(b, 2, 3)
-    grid = affine_grid(matrix, [b, 3, s, s], align_corners=False)
-    x = grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    """What alignment and cameras do to images (B, 3, S, S): a small affine transform, sometimes blur, noise."""
+    b = len(x)
+    x = with_place(x.unsqueeze(1), draw_place(b, generator)).squeeze(1)
     for share, factor in ((0.4, 2), (0.3, 4)):
         amount = _uniform(0, 1, b, generator) * _sometimes(share, b, generator)
         x = torch.lerp(x, _smooth(x, factor), amount)
@@ -60,19 +56,12 @@ def compress(x: Tensor, generator: torch.Generator) -> Tensor:
 def as_if_photographed(x: Tensor, photos: Tensor, generator: torch.Generator) -> Tensor:
     """Rendered faces (B, 3, S, S) with what photographs (B, 3, S, S) have and renders lack, each for some of them.
 
-    Around an oval the photograph stands in for the background, hair and neck; its fine detail is laid over the skin;
-    and the picture takes on its brightness, contrast and colour.
+    Their surroundings and tone (`with_setting`), and their fine detail, laid over the skin.
     """
-    b, _, s, _ = x.shape
-    axis = ((torch.arange(s) + 0.5) / s * 2 - 1).expand(s, s)
-    oval = (((axis / 0.8) ** 2 + ((axis.T - 0.1) / 0.95) ** 2 - 1) * 5).sigmoid()
-    x = torch.lerp(x, photos, oval * _sometimes(0.3, b, generator))
+    b = len(x)
+    x = with_setting(x.unsqueeze(1), photos, draw_setting(b, generator)).squeeze(1)
     detail = photos - _smooth(photos, 4)
-    x = x + _uniform(0, 0.7, b, generator) * _sometimes(0.4, b, generator) * detail
-    mean, spread = (f(x, dim=(2, 3), keepdim=True) for f in (torch.mean, torch.std))
-    other_mean, other_spread = (f(photos, dim=(2, 3), keepdim=True) for f in (torch.mean, torch.std))
-    toned = (x - mean) / (spread + 0.05) * (other_spread + 0.05) + other_mean
-    return torch.lerp(x, toned, _uniform(0, 1, b, generator) * _sometimes(0.4, b, generator)).clamp(-1, 1)
+    return (x + _uniform(0, 0.7, b, generator) * _sometimes(0.4, b, generator) * detail).clamp(-1, 1)
 
 
 def _smooth(x: Tensor, factor: int) -> Tensor:

@@ -14,15 +14,13 @@ from torch.nn.functional import mse_loss
 from eggan.action_units import COLUMNS
 from eggan.data import augment, check_people_apart, read_faces, relight
 from eggan.data.faces_file import Faces
-from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator, EstimatorConfig
 from eggan.evaluation.metrics import au_mse, au_pcc
-from eggan.faces import align, detect, open_photograph, select
 from eggan.networks import channels_last
 from eggan.pixels import to_floats
-from eggan.progress import track
 from eggan.training.clock import by_the_clock, moving_average
 from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise
+from eggan.training.photographs import aligned_crops
 from eggan.weights import write_weights
 
 SEED = 20_001
@@ -100,21 +98,6 @@ def distinctness(action_units: Tensor) -> Tensor:
     """
     share = action_units / (action_units.sum(dim=1, keepdim=True) + 1)
     return (share / share.sum(dim=0).clamp(min=1e-6)).sum(dim=1)
-
-
-def aligned_crops(folder: Path, size: int) -> Tensor:
-    """The largest face of every photograph of a folder in which one can be aligned, uint8 (N, 3, size, size)."""
-    crops = []
-    for path in track(sorted(p for p in folder.iterdir() if p.is_file()), f"aligning {folder}"):
-        try:
-            pixels = open_photograph(path).pixels
-            (face,) = select(detect(pixels), "largest", str(path))
-        except EgganError:
-            continue
-        crops.append(torch.from_numpy(align(pixels, face, size)).permute(2, 0, 1))
-    if not crops:
-        raise EgganError(f"No face could be aligned in any file of {folder}: give a folder of photographs.")
-    return torch.stack(crops)
 
 
 def report(model: ActionUnitEstimator, faces: Faces) -> tuple[np.ndarray, np.ndarray]:

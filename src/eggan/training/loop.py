@@ -298,6 +298,9 @@ def _objective(config: TrainConfig, judges: Judges) -> Objective:
 def _start(name: str, config: ModelConfig) -> EGGAN:
     """The model that a run starts from; the compose form's weights serve any image size, the latent form's only one."""
     model = EGGAN.from_pretrained(name)
+    form = config.network
+    if form.form == "compose" and form.patch > 1 and model.composes and model.config.network.patch == 1:
+        model = model.repatched(form.patch)
     theirs, ours = (c.network.model_dump(mode="json") for c in (model.config, config))
     if theirs["form"] != ours["form"]:
         raise EgganError(

@@ -24,6 +24,7 @@ from eggan.data.batches import TrainingRows, moved
 from eggan.errors import EgganError
 from eggan.method import Method, Model, RunConfig
 from eggan.objective import Terms
+from eggan.training.photographs import aligned_crops
 
 __all__ = ["Run"]
 
@@ -41,6 +42,7 @@ class Run:
     def __init__(self, config: RunConfig, objective: Method, rows: TrainingRows, process: PartialState) -> None:
         self.config, self.rows, self.process = config, rows, process
         self.objective = objective.to(process.device)
+        self.photos = aligned_crops(config.photos, config.image_size) if config.photos else None
         self.step = 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.average = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
@@ -161,7 +163,8 @@ class Run:
             generator=self.generator,
             part=self.part,
             device=device,
-            relit=c.relit,
+            randomised=c.randomised,
+            photos=self.photos,
         )
         noise = self.objective.draw_noise(c.batch_size, self.generator)
         own = [x if x is None else moved(x[self.part], device) for x in noise]

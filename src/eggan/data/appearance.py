@@ -1,0 +1,156 @@
+"""How faces are shown in training: mirrored, moved, in another light, before another background.
+
+Every treatment has two halves: `draw_…` makes its choices, one row an item, and `with_…` shows images by them. Images
+are (B, K, 3, S, S): the K images of one item, such as source and target of a pair, are treated alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from eggan.pixels import to_floats
+
+__all__ = [
+    "AS_IT_IS_LIT",
+    "AS_IT_STANDS",
+    "augment",
+    "draw_light",
+    "draw_look",
+    "draw_place",
+    "draw_setting",
+    "relight",
+    "with_light",
+    "with_look",
+    "with_place",
+    "with_setting",
+]
+
+AS_IT_STANDS = [0.0, 1.0, 1.0, 0.0, 0.0]
+"""The choices of `draw_place` that change nothing."""
+AS_IT_IS_LIT = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+"""The choices of `draw_light` that change nothing."""
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror at random and jitter brightness, contrast and saturation a little.
+
+    Args:
+        images: uint8 (B, K, 3, S, S).
+        generator: source of randomness.
+
+    Returns:
+        float32 of the same shape in [-1, 1]. AU intensities are means of both sides, so mirroring keeps them.
+    """
+    return with_look(images, draw_look(len(images), generator))
+
+
+def draw_look(batch_size: int, generator: torch.Generator) -> Tensor:
+    """Whether to mirror (1 or 0), gain, contrast and saturation of each item: (B, 4)."""
+    mirrored = (torch.rand(batch_size, generator=generator) < 0.5).float()
+    jitter = 1 + 0.1 * (2 * torch.rand(3, batch_size, generator=generator) - 1)
+    return torch.cat([mirrored[None], jitter]).T
+
+
+def with_look(images: Tensor, look: Tensor) -> Tensor:
+    """Images uint8 (B, K, 3, S, S) as `augment` returns them, by the choices of `draw_look`."""
+    mirrored, gain, contrast, saturation = _columns(look, 5)
+    x = to_floats(torch.where(mirrored > 0, images.flip(-1), images))
+    grey = x.mean(dim=2, keepdim=True)
+    x = grey + saturation * (x - grey)
+    mean = x.mean(dim=(1, 2, 3, 4), keepdim=True)
+    x = (mean + contrast * (x - mean) + 1) * gain - 1
+    return x.clamp(-1, 1)
+
+
+def draw_place(batch_size: int, generator: torch.Generator) -> Tensor:
+    """Angle in radians, scale, width over height, shift across and down in half sides: (B, 5).
+
+    As far as alignment by five landmarks leaves faces from one another.
+    """
+    return _between([-0.09, 0.93, 0.93, -0.06, -0.06], [0.09, 1.07, 1.07, 0.06, 0.06], batch_size, generator)
+
+
+def with_place(x: Tensor, place: Tensor) -> Tensor:
+    """Images (B, K, 3, S, S) turned, scaled and shifted by the choices of `draw_place`; what comes in is mirrored."""
+    angle, scale, aspect, across, down = place.unbind(1)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    matrix = torch.stack([cos / aspect, -sin / aspect, across, sin, cos, down], dim=1).view(-1, 2, 3)
+    flat = x.flatten(1, 2)
+    grid = affine_grid(matrix, list(flat.shape), align_corners=False)
+    return grid_sample(flat, grid, padding_mode="reflection", align_corners=False).view_as(x)
+
+
+def relight(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Another lamp and camera: colour of the light, side it falls from, saturation, gamma.
+
+    The range reaches from a face in the shade, where a dark skin is nearly black, to one in the sun. The sessions of
+    one person differ in these, so that none may tell people apart.
+
+    Args:
+        x: images (B, 3, S, S) or (B, K, 3, S, S) in [-1, 1].
+        generator: source of randomness.
+
+    Returns:
+        The same shape in [-1, 1].
+    """
+    return with_light(x, draw_light(len(x), generator))
+
+
+def draw_light(batch_size: int, generator: torch.Generator) -> Tensor:
+    """Saturation, and logarithms of gamma, of brightness at the middle, of its slopes across and down, of R, G, B."""
+    low = [0.6, -0.5, -0.7, -0.4, -0.4, -0.12, -0.12, -0.12]
+    return _between(low, [1.3, 0.5, 0.4, 0.4, 0.4, 0.12, 0.12, 0.12], batch_size, generator)
+
+
+def with_light(x: Tensor, light: Tensor) -> Tensor:
+    """Images as `relight` returns them, by the choices of `draw_light`."""
+    saturation, gamma, middle, across, down = _columns(light[:, :5], x.dim())
+    tint = light[:, 5:].view(len(light), *[1] * (x.dim() - 4), 3, 1, 1)
+    x = (x + 1) / 2
+    grey = x.mean(dim=-3, keepdim=True)
+    x = (grey + saturation * (x - grey)).clamp(0.002, 1) ** gamma.exp()
+    side = x.shape[-1]
+    axis = (torch.arange(side, device=x.device) + 0.5) / side * 2 - 1
+    x = x * (middle + across * axis + down * axis[:, None] + tint).exp()
+    return 2 * x.clamp(0, 1) - 1
+
+
+def draw_setting(batch_size: int, generator: torch.Generator) -> Tensor:
+    """Whether a photograph stands in for the surroundings (1 or 0), and how far it sets the tone, 0 to 1: (B, 2)."""
+    choices = torch.rand(batch_size, 3, generator=generator)
+    return torch.stack([(choices[:, 0] < 0.5).float(), choices[:, 1] * (choices[:, 2] < 0.5)], dim=1)
+
+
+def with_setting(x: Tensor, photos: Tensor, setting: Tensor) -> Tensor:
+    """Rendered faces in the surroundings and the tone of photographs, by the choices of `draw_setting`.
+
+    Around an oval the photograph stands in for background, hair and neck; brightness, contrast and colour of the
+    picture go towards its own.
+
+    Args:
+        x: images (B, K, 3, S, S) in [-1, 1].
+        photos: aligned photographs (B, 3, S, S) in [-1, 1].
+        setting: choices (B, 2).
+    """
+    surroundings, tone = _columns(setting, 5)
+    photos, side = photos.unsqueeze(1), x.shape[-1]
+    axis = (torch.arange(side, device=x.device) + 0.5) / side * 2 - 1
+    outside = (((axis / 0.8) ** 2 + ((axis[:, None] - 0.1) / 0.95) ** 2 - 1) * 5).sigmoid()
+    x = torch.lerp(x, photos, outside * surroundings)
+    mean, spread = (f(x[:, :1], dim=(3, 4), keepdim=True) for f in (torch.mean, torch.std))
+    other_mean, other_spread = (f(photos, dim=(3, 4), keepdim=True) for f in (torch.mean, torch.std))
+    toned = (x - mean) / (spread + 0.05) * (other_spread + 0.05) + other_mean
+    return torch.lerp(x, toned, tone).clamp(-1, 1)
+
+
+def _between(low: list[float], high: list[float], batch_size: int, generator: torch.Generator) -> Tensor:
+    """Uniform draws between two vectors of n bounds, (B, n)."""
+    bottom, top = torch.tensor(low), torch.tensor(high)
+    return bottom + (top - bottom) * torch.rand(batch_size, len(low), generator=generator)
+
+
+def _columns(choices: Tensor, dims: int) -> tuple[Tensor, ...]:
+    """Choices (B, n) as n tensors that spread over images of so many dimensions."""
+    return choices.view(*choices.shape, *[1] * (dims - 1)).unbind(1)

@@ -1,0 +1,29 @@
+"""Photographs without labels, for trainings that show what photographs have and renders lack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from eggan.errors import EgganError
+from eggan.faces import align, detect, open_photograph, select
+from eggan.progress import track
+
+__all__ = ["aligned_crops"]
+
+
+def aligned_crops(folder: Path, size: int) -> Tensor:
+    """The largest face of every photograph of a folder in which one can be aligned, uint8 (N, 3, size, size)."""
+    crops = []
+    for path in track(sorted(p for p in folder.iterdir() if p.is_file()), f"aligning {folder}"):
+        try:
+            pixels = open_photograph(path).pixels
+            (face,) = select(detect(pixels), "largest", str(path))
+        except EgganError:
+            continue
+        crops.append(torch.from_numpy(align(pixels, face, size)).permute(2, 0, 1))
+    if not crops:
+        raise EgganError(f"No face could be aligned in any file of {folder}: give a folder of photographs.")
+    return torch.stack(crops)
