@@ -24,10 +24,10 @@ from eggan.evaluation.judges import DlibJudge
 from eggan.faces import align, detect, open_photograph, select
 from eggan.pixels import to_floats
 
-CHECK = (
-    [29, 55, 66, 69, 78, 82, 131, 2, 6, 14, 54, 67, 91, 116, 160, 177, 185, 193, 0, 10]
-    + [11, 23, 25, 89, 93, 96, 129, 132, 191, 9, 37, 62, 63, 72, 84, 99, 107, 117, 140, 18]
-)  # fmt: skip
+CHECK = [
+    *(29, 55, 66, 69, 78, 82, 131, 2, 6, 14, 54, 67, 91, 116, 160, 177, 185, 193, 0, 10),
+    *(11, 23, 25, 89, 93, 96, 129, 132, 191, 9, 37, 62, 63, 72, 84, 99, 107, 117, 140, 18),
+]
 """Numbers of the 40 files of `synthetic/check`."""
 SIDE = 256
 """Side in pixels of the crops that are edited: the compose form works at the source's."""

@@ -151,7 +151,7 @@ class EGGAN(nn.Module):
         return self.G(code.latent, u).float()
 
     def fields(self, code: Code, u: Tensor) -> Fields:
-        """Flow, mask and colour of an edit (compose form only)."""
+        """Flow, shade, mask and colour of an edit (compose form only)."""
         return self.G(code.features, code.u_i, u)
 
     def edit(self, I_i: Tensor, u_i: Tensor, u_t: Tensor) -> Tensor:

@@ -300,7 +300,7 @@ class PyramidEncoder(nn.Module):
 
 
 class ComposeGenerator(nn.Module):
-    """G of the compose form: features of the source, its AUs and the target's to flow, mask and colour.
+    """G of the compose form: features of the source, its AUs and the target's to flow, shade, mask and colour.
 
     A U-Net's way up; each block takes the level below up-sampled, beside the level's own features, and is modulated
     (FiLM, Perez et al. 2018) by [u_i, u_t, mean of the deepest features] through one hidden layer. The last

@@ -36,7 +36,7 @@ from eggan.errors import EgganError
 from eggan.files import clear_up, write_atomically
 from eggan.losses import LEVELS
 from eggan.method import ClassifierName, JudgedConfig, Method, RunConfig, as_asked, as_taught, show_exemplars
-from eggan.model import EGGAN, ModelConfig
+from eggan.model import EGGAN, ComposeForm, ModelConfig
 from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, channels_last
 from eggan.objective import Judges, Objective
 from eggan.progress import bar
@@ -298,9 +298,9 @@ def _objective(config: TrainConfig, judges: Judges) -> Objective:
 def _start(name: str, config: ModelConfig) -> EGGAN:
     """The model that a run starts from; the compose form's weights serve any image size, the latent form's only one."""
     model = EGGAN.from_pretrained(name)
-    form = config.network
-    if form.form == "compose" and form.patch > 1 and model.composes and model.config.network.patch == 1:
-        model = model.repatched(form.patch)
+    match model.config.network, config.network:
+        case ComposeForm(patch=1), ComposeForm(patch=patch) if patch > 1:
+            model = model.repatched(patch)
     theirs, ours = (c.network.model_dump(mode="json") for c in (model.config, config))
     if theirs["form"] != ours["form"]:
         raise EgganError(
