@@ -45,7 +45,7 @@ def test_edit_writes_a_marked_picture(
     code, said, _ = run(monkeypatch, capsys, "edit", face, "-o", out, "--au", "12=4", "--au", "6=2.5", "--only")
     assert (code, said.strip()) == (0, str(out))
     record = explain(out)
-    assert record["model"] == "small"
+    assert record["model"] == "portrait"
     assert {k: v for k, v in record["edits"][0]["target"].items() if v} == {"AU06_r": 2.5, "AU12_r": 4.0}
     with Image.open(out) as written, Image.open(face) as given:
         assert written.size == given.size
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_is_said_without_a_traceback(
 def test_models_lists_the_default_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(monkeypatch, capsys, "models")
     assert code == 0
-    assert out.splitlines()[0].startswith("small ")
+    assert out.splitlines()[0].startswith("portrait ")
 
 
 def test_train_refuses_an_unknown_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -366,8 +366,8 @@ def test_the_shipped_default_keeps_a_face_whose_own_aus_are_asked_for(small: Edi
 
 def test_the_default_model_ships_first_and_the_papers_form_beside_it() -> None:
     models = shipped_models()
-    assert list(models) == ["small", "small-paper"]
-    assert models["small"].composes
+    assert list(models) == ["portrait", "small", "small-paper"]
+    assert models["portrait"].composes
     assert not models["small-paper"].composes
 
 

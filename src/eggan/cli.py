@@ -72,7 +72,7 @@ def edit(
     like: LikeOption = None,
     only: OnlyOption = False,
     relative: RelativeOption = False,
-    model: ModelOption = "small",
+    model: ModelOption = "portrait",
     crop: CropOption = False,
     face: FaceOption = "largest",
     device: DeviceOption = "auto",
@@ -175,7 +175,7 @@ def interpolate(
     fps: Annotated[
         float | None, typer.Option("--fps", min=1, max=60, help="Frames a second of an animation; 25, or the track's.")
     ] = None,
-    model: ModelOption = "small",
+    model: ModelOption = "portrait",
     crop: CropOption = False,
     face: FaceOption = "largest",
     device: DeviceOption = "auto",
@@ -407,7 +407,9 @@ def prepare_folder(
 
 @app.command()
 def train(
-    preset: Annotated[str, typer.Option(help="small, small-paper or paper; of a rival small or paper.")] = "small",
+    preset: Annotated[
+        str, typer.Option(help="small, portrait, small-paper or paper; of a rival small or paper.")
+    ] = "small",
     method: Annotated[str, typer.Option(help="eggan, stargan, homointerpgan or ganimation.")] = "eggan",
     data: Annotated[Path | None, typer.Option(help="Faces file to learn from.")] = None,
     val: Annotated[Path | None, typer.Option(help="Faces file of other people, for the sample grids.")] = None,

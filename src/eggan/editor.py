@@ -46,7 +46,7 @@ __all__ = [
 Photo = Image.Image | np.ndarray | Photograph | str | Path
 Targets = Mapping[int, float] | Sequence[float] | str
 
-DEFAULT_MODEL = "small"
+DEFAULT_MODEL = "portrait"
 MAX_CROP = 2048
 """Side in pixels of the largest crop that is edited: a larger face loses detail finer than that where it changes."""
 RECENT = 16

@@ -168,7 +168,7 @@ class EGGAN(nn.Module):
         write_weights(Path(folder), self, self.config, card, dtype)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path = "small") -> EGGAN:
+    def from_pretrained(cls, name: str | Path = "portrait") -> EGGAN:
         """A shipped model, a folder of `save_pretrained` or a training run, in evaluation mode and float32.
 
         Raises:
