@@ -9,12 +9,12 @@ cut there: `load_onnx` runs the two parts apart, and a further edit of a face co
 | u_i   | (B, 17) in [0, 1]      | their own AUs / 5; the latent form ignores it |
 | u_t   | (B, 17) in [0, 1]      | target AUs / 5                                |
 
-| output                    | shape                    |                                                                |
-|---------------------------|--------------------------|----------------------------------------------------------------|
-| edit                      | (B, 3, S, S)             | in [-1, 1]                                                     |
-| latent                    | (B, latent size)         | latent form: all that G needs of the image                     |
-| features_0, …             | (B, w, s, s)             | compose form: all that G needs of the image                    |
-| flow, shade, mask, colour | (B, 2 / 1 / 1 / 3, S, S) | compose form: to edit a picture of any size, as `compose` does |
+| output                    | shape                    |                                                          |
+|---------------------------|--------------------------|----------------------------------------------------------|
+| edit                      | (B, 3, S, S)             | in [-1, 1]                                               |
+| latent                    | (B, latent size)         | latent form: all that G needs of the image               |
+| features_0, …             | (B, w, s, s)             | compose form: all that G needs of the image              |
+| flow, shade, mask, colour | (B, 2 / 1 / 1 / 3, S, S) | compose form: to edit a picture of any size (`compose`)  |
 
 The warp of a larger picture stays outside of the graph: its sides would have to be dynamic, and torch 2.13 exports
 neither `affine_grid` nor a resize that may also be by 1 with dynamic sides. S is fixed, B is free.
