@@ -156,7 +156,7 @@ MISTAKES = [
     (["--au", "12=4", "--face", "small"], '--face is largest, all or a number from 0, not "small"'),
     (["--au", "12=4", "--face", "all", "--crop"], "A crop holds one face"),
     (["--au", "12=4", "--device", "abacus"], 'There is no device "abacus" here'),
-    (["--au", "12=4", "--model", "nowhere"], 'There is no model "nowhere": give one of small, small-paper'),
+    (["--au", "12=4", "--model", "nowhere"], 'There is no model "nowhere": give one of portrait, small, small-paper'),
 ]
 
 
