@@ -428,7 +428,7 @@ def train(
 
         eggan train --preset small --set steps=2000 --out runs/mine
 
-        eggan train --init small --data mine.parquet --val others.parquet --out runs/tuned
+        eggan train --preset portrait --init portrait --data mine.parquet --val others.parquet --out runs/tuned
 
         eggan train --method stargan --preset small --set network.labels=action_units
     """
