@@ -133,7 +133,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def small() -> Editor:
+def portrait() -> Editor:
     """The default model."""
     return Editor.from_pretrained(device="cpu")
 

@@ -183,20 +183,20 @@ def test_another_job_and_another_folder_are_refused(mixed: Path, tmp_path: Path,
     assert "There is no file" in pd.read_parquet(tmp_path / "none" / "rejected.parquet")["reason"][0]
 
 
-def test_edits_are_those_of_the_editor(mixed: Path, tmp_path: Path, eggan: Eggan, small: Editor) -> None:
+def test_edits_are_those_of_the_editor(mixed: Path, tmp_path: Path, eggan: Eggan, portrait: Editor) -> None:
     out, files = tmp_path / "shards", tmp_path / "files"
     assert eggan("edit", mixed, "-o", out, "--au", "12=4", "--only", "--shards")[0] == 0
     rows = pd.read_parquet(out / "shards")
     assert len(rows) == 5 and rows["output"].isna().all()
     for row, place in ((0, "b.png"), (4, "sub/a.jpg")):
         there = Image.open(io.BytesIO(rows["image"][row]))
-        ours = small.edit(Image.open(mixed / place).convert("RGB"), {12: 4}, only=True)
+        ours = portrait.edit(Image.open(mixed / place).convert("RGB"), {12: 4}, only=True)
         apart = np.abs(np.asarray(there.convert("RGB"), int) - np.asarray(ours, int))
         assert apart.max() <= (1 if place == "b.png" else 40) and apart.mean() < 1.5  # JPEG
     assert "trainedAlgorithmicMedia".lower() in rows["image"][0].decode("latin-1").lower()
     target = np.stack([np.stack(faces)[0] for faces in rows["target"]])
     assert (target[:, NUMBERS.index(12)] == 4).all() and target.sum() == 4 * 5
-    bulk.edit([mixed], files, bulk.Change("small", {12: 4.0}, only=True), files=True)
+    bulk.edit([mixed], files, bulk.Change("portrait", {12: 4.0}, only=True), files=True)
     written = pd.read_parquet(files / "shards")
     assert written["image"].isna().all()
     names = ["b.png", *(f"d.parquet-{row:06}.png" for row in (0, 3, 4)), "sub/a.jpg"]

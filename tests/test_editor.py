@@ -42,7 +42,7 @@ def latent_editor() -> Editor:
 
 
 @pytest.fixture(scope="module")
-def small() -> Editor:
+def portrait() -> Editor:
     return Editor.from_pretrained(device="cpu")
 
 
@@ -62,15 +62,15 @@ def edited_area(picture: Image.Image, face: int = 0) -> np.ndarray:
 
 
 def test_the_shipped_default_smiles_in_the_photograph_and_changes_nothing_outside_the_face(
-    small: Editor, photograph: Image.Image
+    portrait: Editor, photograph: Image.Image
 ) -> None:
-    smile = small.edit(photograph, {12: 4, 25: 3})
+    smile = portrait.edit(photograph, {12: 4, 25: 3})
     assert smile.size == photograph.size
     inside = edited_area(photograph)
     moved = change(smile, photograph)
     assert moved[inside].max() > 60
     assert moved[~inside].max() == 0
-    before, after = small.action_units(photograph), small.action_units(smile)
+    before, after = portrait.action_units(photograph), portrait.action_units(smile)
     assert after[NUMBERS.index(12)] - before[NUMBERS.index(12)] > 1.5
 
 
@@ -279,9 +279,9 @@ def test_an_interpolation_goes_evenly_from_the_faces_own_action_units_to_the_tar
 
 
 def test_an_interpolation_of_the_shipped_default_is_even_where_a_smile_grows(
-    small: Editor, photograph: Image.Image
+    portrait: Editor, photograph: Image.Image
 ) -> None:
-    frames = small.interpolate(photograph, {12: 4, 25: 3}, steps=4)
+    frames = portrait.interpolate(photograph, {12: 4, 25: 3}, steps=4)
     distance = [change(frame, frames[0]).mean() for frame in frames]
     assert distance == sorted(distance)
     assert distance[-1] > 3 * distance[0] + 0.5
@@ -342,23 +342,27 @@ def test_crops_that_are_no_square_face_are_refused(
         compose_editor.edit_aligned(np.zeros(shape, dtype), {12: 4})
 
 
-def read(small: Editor, crop: Image.Image) -> list[float]:
+def read(portrait: Editor, crop: Image.Image) -> list[float]:
     """What the estimator reads off an aligned crop."""
-    return small.estimator.read(small._image(np.asarray(crop)))[0].tolist()
+    return portrait.estimator.read(portrait._image(np.asarray(crop)))[0].tolist()
 
 
 @pytest.mark.parametrize("au", [1, 12, 26])
-def test_the_shipped_default_moves_the_au_that_was_asked_for(au: int, small: Editor, neutral_face: Image.Image) -> None:
+def test_the_shipped_default_moves_the_au_that_was_asked_for(
+    au: int, portrait: Editor, neutral_face: Image.Image
+) -> None:
     j = NUMBERS.index(au)
-    before = read(small, neutral_face)
-    after = read(small, small.edit_aligned(neutral_face, {au: 4}))
+    before = read(portrait, neutral_face)
+    after = read(portrait, portrait.edit_aligned(neutral_face, {au: 4}))
     assert after[j] - before[j] > 1.5
     others = [abs(after[k] - before[k]) for k in range(17) if k != j and (au, NUMBERS[k]) != (26, 25)]
     assert after[j] - before[j] > max(others)
 
 
-def test_the_shipped_default_keeps_a_face_whose_own_aus_are_asked_for(small: Editor, neutral_face: Image.Image) -> None:
-    assert change(small.edit_aligned(neutral_face, {12: 0}, relative=True), neutral_face).mean() < 2
+def test_the_shipped_default_keeps_a_face_whose_own_aus_are_asked_for(
+    portrait: Editor, neutral_face: Image.Image
+) -> None:
+    assert change(portrait.edit_aligned(neutral_face, {12: 0}, relative=True), neutral_face).mean() < 2
 
 
 # --- Models and devices ----------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def desk(small: Editor, tmp_path: Path) -> Desk:
-    return Desk(small, tmp_path / "results")
+def desk(portrait: Editor, tmp_path: Path) -> Desk:
+    return Desk(portrait, tmp_path / "results")
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"), dtype=int)
 
 
-def test_the_sliders_start_at_the_face_s_own_intensities(desk: Desk, face: Path, small: Editor) -> None:
+def test_the_sliders_start_at_the_face_s_own_intensities(desk: Desk, face: Path, portrait: Editor) -> None:
     start = desk.own(face, 0)
-    assert np.abs(np.array(start.sliders) - small.action_units(face)).max() <= 0.05 + 1e-9
+    assert np.abs(np.array(start.sliders) - portrait.action_units(face)).max() <= 0.05 + 1e-9
     assert desk.command(face, 0, start, start.sliders) == ""
 
 
@@ -148,10 +148,10 @@ def test_an_unknown_kind_is_refused(desk: Desk, face: Path) -> None:
 
 
 def test_the_oldest_edits_and_the_pictures_of_forgotten_photographs_go(
-    small: Editor, face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    portrait: Editor, face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(desk_module, "KEPT", 2)
-    desk = Desk(small, tmp_path / "results")
+    desk = Desk(portrait, tmp_path / "results")
     start = desk.own(face, 0)
     edits = [desk.edit(face, 0, start, moved(start, au12=float(k))) for k in range(4)]
     assert [edit.exists() for edit in edits] == [False, False, True, True]
