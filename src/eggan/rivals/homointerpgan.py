@@ -54,6 +54,7 @@ class HomoInterpGANRun(JudgedConfig):
     critic_steps: int = Field(5, ge=1)
     steps: int = Field(40_000, ge=1)
     ema: float = Field(0.0, ge=0, lt=1)
+    """The last weights, as in the paper: Dec's BatchNorm statistics are those of the moment and fit no average."""
     critic_width: int = Field(256, ge=1)
     losses: HomoInterpGANLosses = HomoInterpGANLosses()
 

@@ -35,12 +35,13 @@ def rival_card(config: RunConfig, step: int, about: str, sizes: dict[str, int]) 
     """Markdown of the same facts of a rival, `about` in a sentence."""
     weights = config.model_dump()["losses"]
     terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value)
+    taken = f"moving average of decay {config.ema:g}" if config.ema else "those of the last step"
     return (
         f"# {about.split()[0].rstrip(':')} by eggan, {config.image_size} px\n\n{about}\n\n"
         f"- **Data**: `{config.data.name}` (facsynth has a data card of its own)\n"
         f"- **Training**: {step} of {config.steps} steps, each of {config.critic_steps} batches of {config.batch_size} "
         f"for the critics, the last of them for the generator; seed {config.seed}, {config.precision}\n"
-        f"- **Weights**: moving average of decay {config.ema:g}\n"
+        f"- **Weights**: {taken}\n"
         f"- **Terms and their weights** (those of the adversarial terms are 1): {terms}\n\n"
         f"{_table(sizes)}\n\n{USE}"
     )
