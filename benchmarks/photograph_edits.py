@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from photographs import crops
 from PIL import Image
 
 from eggan.action_units import NUMBERS, emotion_target
@@ -21,7 +22,6 @@ from eggan.contact_sheet import contact_sheet
 from eggan.editor import Editor, whole_expression
 from eggan.estimator import ActionUnitEstimator
 from eggan.evaluation.judges import DlibJudge
-from eggan.faces import align, detect, open_photograph, select
 from eggan.pixels import to_floats
 
 CHECK = [
@@ -36,15 +36,6 @@ TARGETS: dict[str, dict[int, float]] = {
     "AU 45": {45: 5.0},
     "AU 4": {4: 5.0},
 }
-
-
-def crops(paths: list[Path]) -> list[np.ndarray]:
-    found = []
-    for path in paths:
-        photograph = open_photograph(path)
-        (face,) = select(detect(photograph.pixels), "largest", path.name)
-        found.append(align(photograph.pixels, face, SIDE))
-    return found
 
 
 def tensor(images: list[np.ndarray]) -> torch.Tensor:
@@ -91,14 +82,11 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     london = sorted((arguments.photos / "london").glob("*_neutral.jpg"))
     check = [arguments.photos / "synthetic" / "check" / f"{number:04}.webp" for number in CHECK]
-    sets = {
-        "check": (crops(check), [path.stem for path in check]),
-        "london": (crops(london), [path.stem[:3] for path in london]),
-    }
+    sets = {"check": crops(check, SIDE), "london": crops(london, SIDE)}
     for model in arguments.models:
         editor = Editor.from_pretrained(model)
-        for name, (images, labels) in sets.items():
-            measure(editor, name, images, labels, arguments.out)
+        for name, images in sets.items():
+            measure(editor, name, list(images.values()), [file[:4].strip("_") for file in images], arguments.out)
 
 
 if __name__ == "__main__":

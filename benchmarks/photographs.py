@@ -23,8 +23,8 @@ from eggan.faces import align, detect, open_photograph, select
 SMILE = (6, 12, 25)
 
 
-def crops(paths: list[Path]) -> dict[str, np.ndarray]:
-    """Aligned crops of 128 pixels by file name, of the largest face where it can be aligned."""
+def crops(paths: list[Path], side: int = 128) -> dict[str, np.ndarray]:
+    """Aligned crops by file name, of the largest face where it can be aligned."""
     found = {}
     for path in paths:
         pixels = open_photograph(path).pixels
@@ -32,7 +32,7 @@ def crops(paths: list[Path]) -> dict[str, np.ndarray]:
             (face,) = select(detect(pixels), "largest", path.name)
         except EgganError:
             continue
-        found[path.name] = align(pixels, face)
+        found[path.name] = align(pixels, face, side)
     return found
 
 

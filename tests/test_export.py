@@ -36,7 +36,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     torch.manual_seed(0)
     model = EGGAN(CONFIGS[request.param]).eval()
     if model.composes:
-        nn.init.normal_(model.G.to_fields.weight, std=0.15)
+        nn.init.normal_(model.G.to_fields.weight, std=0.3)
     folder = tmp_path_factory.mktemp("exported")
     model.save_pretrained(folder / "folder", "A card.\n")
     export_onnx(model, folder / "model.onnx")

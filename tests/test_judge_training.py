@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from numpy.testing import assert_allclose
 from torch import Tensor, nn
 
 from eggan.data import relight
+from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator, EstimatorConfig
 from eggan.training import clock
 from eggan.training.clock import by_the_clock, moving_average
 from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise
+from eggan.training.photographs import aligned_crops
 
 Disturbance = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -97,3 +100,10 @@ def test_an_estimator_reads_a_face_and_its_mirror_image_alike(images: Tensor) ->
     readings = estimator.read(images)
     assert readings.std() > 0
     assert_allclose(estimator.read(images.flip(-1)), readings, atol=1e-5)
+
+
+def test_photographs_from_nowhere_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(EgganError, match=r"There is no folder .*nowhere\.$"):
+        aligned_crops(tmp_path / "nowhere", 32)
+    with pytest.raises(EgganError, match="No face could be aligned in any file"):
+        aligned_crops(tmp_path, 32)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from eggan.data.by_file import pictures_in
 from eggan.errors import EgganError
 from eggan.faces import align, detect, open_photograph, select
 from eggan.progress import track
@@ -15,9 +16,13 @@ __all__ = ["aligned_crops"]
 
 
 def aligned_crops(folder: Path, size: int) -> Tensor:
-    """The largest face of every photograph of a folder in which one can be aligned, uint8 (N, 3, size, size)."""
+    """The largest face of every picture in a folder in which one can be aligned, uint8 (N, 3, size, size).
+
+    Raises:
+        EgganError: there is no such folder, or no face in it can be aligned.
+    """
     crops = []
-    for path in track(sorted(p for p in folder.iterdir() if p.is_file()), f"aligning {folder}"):
+    for path in track(pictures_in(folder), f"aligning {folder}"):
         try:
             pixels = open_photograph(path).pixels
             (face,) = select(detect(pixels), "largest", str(path))
