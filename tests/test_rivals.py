@@ -48,7 +48,7 @@ def settings(name: str, labels: str = "") -> list[str]:
 
 
 def method(name: str, labels: str = "", *changes: str) -> Method:
-    """A toy method; C_id where it starts of one is drawn at random."""
+    """A toy method; C_exp where it starts of one is drawn at random."""
     config = load_rival_config(name, "small", [*settings(name, labels), *changes])
     return rival(name).method(config, lambda _: AttributeClassifier(4, 3))
 
@@ -445,7 +445,9 @@ def test_twenty_steps_and_a_quick_evaluation_through_the_command_line(
     assert (out / "samples/0000020.png").is_file()
     card = (out / "model/README.md").read_text()
     assert "20 of 20 steps, each of 2 batches of 2" in card
-    assert {"homointerpgan": "started as C_id, no VGG19 was given", "stargan": "StarGAN asked by"}.get(name, "") in card
+    assert {"homointerpgan": "started as C_exp, no VGG19 was given", "stargan": "StarGAN asked by"}.get(
+        name, ""
+    ) in card
     code, said, err = eggan("evaluate", out, "--data", test, "--quick", "--verify", "none", "-o", tmp_path / "report")
     assert code == 0, err
     figures = json.loads((tmp_path / "report/summary.json").read_text())[str(out)]

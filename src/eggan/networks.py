@@ -243,7 +243,7 @@ class VGG19Stage5(nn.Module):
     @classmethod
     @torch.no_grad()
     def folded(cls, classifier: AttributeClassifier) -> VGG19Stage5:
-        """C_id up to relu5_1, each BatchNorm folded into its convolution: the same function as in evaluation mode."""
+        """C_exp or C_id up to relu5_1, each BatchNorm folded into its convolution: what evaluation mode computes."""
         convs = [layer for layer in classifier.modules() if isinstance(layer, nn.Conv2d)]
         norms = [layer for layer in classifier.modules() if isinstance(layer, nn.BatchNorm2d)]
         network = cls(convs[0].out_channels)

@@ -43,7 +43,8 @@ class HomoInterpGANLosses(Settings):
 
     gradient_penalty: float = Field(100.0, ge=0)
     vgg19: str | None = None
-    """File with the official VGG19 weights for E's start and its teacher; without it they are C_id's."""
+    """File with the official VGG19 weights for E's start and its teacher; without it they are C_exp's: C_id was
+    taught to overlook what is to be edited, and D, who sees features, could not tell AUs in them."""
 
 
 class HomoInterpGANRun(JudgedConfig):
@@ -193,7 +194,7 @@ class HomoInterpGANMethod(nn.Module):
         self.phi = channels_last(
             official_vgg19(config.losses.vgg19, VGG19Stage5.official)
             if config.losses.vgg19
-            else VGG19Stage5.folded(classifier("C_id"))
+            else VGG19Stage5.folded(classifier("C_exp"))
         )
         self.phi.requires_grad_(False)
         self.model.E.load_state_dict(self.phi.state_dict())
@@ -254,7 +255,7 @@ def _attribute_loss(logits: Tensor, u: Tensor) -> Tensor:
 
 
 def _about(config: HomoInterpGANRun) -> str:
-    start = f"VGG19 with the weights in {config.losses.vgg19}" if config.losses.vgg19 else "C_id, no VGG19 was given"
+    start = f"VGG19 with the weights in {config.losses.vgg19}" if config.losses.vgg19 else "C_exp, no VGG19 was given"
     return f"HomoInterpGAN: edits towards an exemplar image. Its encoder and its teacher started as {start}."
 
 
