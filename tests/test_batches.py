@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from eggan.action_units import NUMBERS
 from eggan.data import Faces, augment, batches, draw_batch, read_faces, relight
 from eggan.data.appearance import AS_IT_IS_LIT, AS_IT_STANDS, draw_setting, with_light, with_place, with_setting
-from eggan.data.batches import TrainingRows
+from eggan.data.batches import Photographs, TrainingRows, turned_round
 
 MakeFile = Callable[..., Path]
 
@@ -91,6 +93,21 @@ def test_classes_are_places_in_the_sorted_people(faces: Faces, paired: bool, gen
     assert faces.people == ["ann", "bob", "cyd"]
     assert batch.c_i.dtype == torch.int64
     assert [faces.people[c] for c in batch.c_i] == faces.identity[rows_of(batch.u_i)].tolist()
+
+
+def test_contempt_which_is_of_one_side_is_not_mirrored(
+    faces: Faces, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[torch.Tensor] = []
+    monkeypatch.setattr(batches, "with_look", lambda images, look: looks.append(look) or images / 127.5 - 1)
+    emotion = faces.emotion.copy()
+    emotion[::4] = "contemptuous"
+    batch = draw_batch(TrainingRows(replace(faces, emotion=emotion)), 1000, paired=True, generator=generator)
+    pairs = zip(rows_of(batch.u_i), rows_of(batch.u_t), strict=True)
+    one_sided = torch.tensor([source % 4 == 0 or target % 4 == 0 for source, target in pairs])
+    mirrored = looks[0][:, 0]
+    assert mirrored[one_sided].sum() == 0
+    assert mirrored[~one_sided].mean() == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -238,7 +255,7 @@ def test_a_batch_is_randomised_where_asked_for(
     make_faces_file: Callable[..., Path], randomised: bool, photographed: bool
 ) -> None:
     rows = TrainingRows(read_faces(make_faces_file(), 32))
-    photos = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    photos = Photographs(torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8), torch.zeros(5, 17))
     plain, drawn = (
         draw_batch(rows, 32, paired=True, generator=torch.Generator().manual_seed(2), randomised=r, photos=p)
         for r, p in ((False, None), (randomised, photos if photographed else None))
@@ -250,9 +267,60 @@ def test_a_batch_is_randomised_where_asked_for(
     assert drawn.I_i.abs().max() <= 1
 
 
+def test_every_third_source_is_a_photograph_with_its_own_action_units_and_no_true_image(
+    plain: None, make_faces_file: MakeFile
+) -> None:
+    rows = TrainingRows(read_faces(make_faces_file(), 32))
+    photos = Photographs(
+        torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 3, 32, 32),
+        torch.arange(5.0).view(5, 1) / 10 + torch.zeros(17),
+    )
+    seeded = partial(torch.Generator().manual_seed, 2)
+    batch = draw_batch(rows, 32, paired=True, generator=seeded(), photos=photos, photographed=3)
+    alone = draw_batch(rows, 32, paired=True, generator=seeded())
+    third = torch.arange(32) % 3 == 0
+    assert torch.equal(batch.photographed, third)
+    assert not alone.photographed.any()
+    assert batch.I_t is not None
+    assert torch.equal(batch.I_i[third], batch.I_t[third])
+    shown = (batch.I_i[third][:, 0, 0, 0] + 1) * 127.5
+    torch.testing.assert_close(batch.u_i[third, 3] * 10, shown)
+    assert (batch.c_i[third] < 0).all()
+    assert torch.equal(batch.c_i[~third], alone.c_i[~third])
+    assert torch.equal(batch.u_i[~third], alone.u_i[~third])
+    assert torch.equal(batch.u_t[~third], alone.u_t[~third])
+    at_rest = (batch.u_t[third] == 0).all(dim=1)
+    assert torch.equal(batch.u_t[third][~at_rest], alone.u_t[third][~at_rest])
+    assert at_rest.any()
+    assert not at_rest.all()
+    assert torch.equal(batch[2:7].photographed, third[2:7])
+
+
+def test_a_photograph_becomes_the_target_of_an_edit_of_it_and_rendered_pairs_stay(
+    make_faces_file: MakeFile, generator: torch.Generator
+) -> None:
+    photos = Photographs(torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8), torch.rand(5, 17))
+    rows = TrainingRows(read_faces(make_faces_file(), 32))
+    drawn = draw_batch(rows, 8, paired=True, generator=generator, photos=photos, photographed=2)
+    batch = turned_round(drawn, lambda I_i, u_i, u_t: 3 * I_i + (u_t - u_i)[:, :3, None, None])
+    k = drawn.photographed
+    assert k.tolist() == 4 * [True, False]
+    torch.testing.assert_close(
+        batch.I_i[k], (3 * drawn.I_i[k] + (drawn.u_t - drawn.u_i)[k][:, :3, None, None]).clamp(-1, 1)
+    )
+    assert drawn.I_t is not None
+    assert batch.I_t is not None
+    assert torch.equal(batch.I_t, drawn.I_t)
+    assert torch.equal(batch.I_t[k], drawn.I_i[k])
+    assert torch.equal(batch.u_i[k], drawn.u_t[k])
+    assert torch.equal(batch.u_t[k], drawn.u_i[k])
+    for name in ("I_i", "u_i", "u_t"):
+        assert torch.equal(getattr(batch, name)[~k], getattr(drawn, name)[~k])
+
+
 def test_a_pair_that_is_the_same_image_twice_stays_it_when_randomised(make_faces_file: Callable[..., Path]) -> None:
     rows = TrainingRows(read_faces(make_faces_file(), 32))
-    photos = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    photos = Photographs(torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8), torch.zeros(5, 17))
     batch = draw_batch(
         rows, 200, paired=True, generator=torch.Generator().manual_seed(2), randomised=True, photos=photos
     )

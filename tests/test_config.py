@@ -167,3 +167,16 @@ def test_a_configuration_cannot_be_changed_once_made() -> None:
 def test_a_run_that_would_learn_nothing_is_refused() -> None:
     with pytest.raises(EgganError, match="nothing would be learned"):
         load_config("small", ["losses.paired=0"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (["photographed=2"], "photographed needs photos, the folder, and a method that learns from pairs"),
+        (["photographed=2", "photos=here", "losses.paired=0", "losses.au=1"], "a method that learns from pairs"),
+        (["photographed=2", "photos=here", "losses.identity=1"], "nobody says who is on photographs"),
+    ],
+)
+def test_photographs_as_targets_need_pairs_and_no_identity(changes: list[str], reason: str) -> None:
+    with pytest.raises(EgganError, match=reason):
+        load_config("small", changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,7 +241,7 @@ def test_each_term_is_its_equation_of_its_own_images_and_labels(batch: Batch, ge
             "perceptual": losses.perceptual_loss(*phi),
             "reconstruction": losses.reconstruction_loss(out.reconstruction, batch.I_i, 0.5),
             "paired": losses.paired_loss(out.edit, batch.I_t),
-            "D_img": losses.critic_loss(objective.D_img(batch.I_i), objective.D_img(out.edit)),
+            "D_img": losses.critic_loss(objective.D_img(batch.I_t), objective.D_img(out.edit)),
         }
     assert not torch.equal(batch.u_i, batch.u_t)
     for name, value in expected.items():
@@ -336,3 +337,12 @@ def test_twenty_critic_steps_on_one_batch_tell_real_images_from_edits(batch: Bat
         optimizer.step()
     assert loss.terms["D_img"] < -0.1
     assert objective.D_img(batch.I_i).min() > objective.D_img(out.edit).max()
+
+
+def test_without_pairs_the_sources_are_what_is_real_to_the_critic(batch: Batch, generator: torch.Generator) -> None:
+    objective, unpaired = latent_objective(), replace(batch, I_t=None)
+    out = objective.perform(unpaired)
+    terms = objective.discriminator_loss(unpaired, out, noise(objective, generator)).terms
+    with torch.no_grad():
+        expected = losses.critic_loss(objective.D_img(batch.I_i), objective.D_img(out.edit))
+    torch.testing.assert_close(terms["D_img"], expected)

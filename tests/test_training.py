@@ -338,15 +338,40 @@ def test_a_run_in_patches_starts_from_the_weights_of_one_without(
         train(toy("small", f"init={tmp_path / 'second'}", "image_size=64"), tmp_path / "third")
 
 
-def test_a_run_learns_before_the_backgrounds_of_photographs(
+@pytest.fixture
+def crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any folder of photographs gives the same three."""
+    photos = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    monkeypatch.setattr("eggan.training.photographs.aligned_crops", lambda folder, size: photos)
+
+
+@pytest.mark.usefixtures("crops")
+def test_a_run_learns_before_the_backgrounds_of_photographs_and_from_edits_of_them(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    settings = ["randomised=true", "losses.relative=true", f"photos={tmp_path}"]
+    train(toy("small"), tmp_path / "plain")
+    train(toy("small", *settings), tmp_path / "before")
+    train(toy("small", *settings, "photographed=2"), tmp_path / "from")
+    plain, before, learned = (weights(tmp_path / name) for name in ("plain", "before", "from"))
+    assert not all(torch.equal(before[name], plain[name]) for name in plain)
+    assert not all(torch.equal(learned[name], before[name]) for name in plain)
+
+
+@pytest.mark.usefixtures("crops")
+def test_a_resumed_run_makes_the_same_edits_of_photographs_to_come_back_from(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    monkeypatch.setattr("eggan.training.run.aligned_crops", lambda folder, size: photos)
-    train(toy("small", "randomised=true", "losses.relative=true", f"photos={tmp_path}"), tmp_path / "run")
-    train(toy("small"), tmp_path / "plain")
-    shown, plain = weights(tmp_path / "run"), weights(tmp_path / "plain")
-    assert not all(torch.equal(shown[name], plain[name]) for name in shown)
+    config = toy("small", f"photos={tmp_path}", "photographed=2", "checkpoint_every=1")
+    train(config, tmp_path / "whole")
+    advance = Run.advance
+    monkeypatch.setattr(Run, "advance", lambda run: 1 / 0 if run.step == 2 else advance(run))
+    with pytest.raises(ZeroDivisionError):
+        train(config, tmp_path / "cut")
+    monkeypatch.setattr(Run, "advance", advance)
+    train(config, tmp_path / "cut")
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
 def test_a_resumed_run_does_not_need_the_weights_it_started_from(

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from eggan.action_units import EMOTIONS, MAX_INTENSITY, NUMBERS
@@ -58,6 +58,8 @@ class RunConfig(Settings):
     as where they are read; source and target of a pair alike."""
     photos: Path | None = None
     """Folder of photographs of faces, any people's, that lend rendered faces their surroundings and tone."""
+    photographed: int = Field(0, ge=0)
+    """Where not 0, every so manieth pair of a batch is one of `photos` and an edit of it, from which to come back."""
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = Field(0.5, ge=0, lt=1)
@@ -67,6 +69,14 @@ class RunConfig(Settings):
     checkpoint_every: int = Field(1000, ge=1)
     sample_every: int = Field(1000, ge=1)
     log_every: int = Field(50, ge=1)
+
+    @model_validator(mode="after")
+    def _check_photographed(self) -> RunConfig:
+        if self.photographed and not (self.photos and self.paired):
+            raise ValueError(
+                "photographed needs photos, the folder, and a method that learns from pairs: photographs are targets"
+            )
+        return self
 
     @property
     def paired(self) -> bool:

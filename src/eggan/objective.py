@@ -156,7 +156,10 @@ class Objective(nn.Module):
         return Noise(z, place)
 
     def discriminator_loss(self, batch: Batch, out: Edit, noise: Noise) -> Terms:
-        """What D_z and D_img minimise: -L_adv^z (Eq. 1) and L_adv^img (Eq. 2). E and G get no gradient."""
+        """What D_z and D_img minimise: -L_adv^z (Eq. 1) and L_adv^img (Eq. 2). E and G get no gradient.
+
+        Real to D_img are the sources, as in Eq. 2, or with pairs the true images of the targets.
+        """
         w, L = self.weights, {}
         if self.D_z is not None and out.latent is not None:
             l = out.latent.detach().float()
@@ -166,11 +169,11 @@ class Objective(nn.Module):
                 with torch.autocast(l.device.type, enabled=False):
                     L["latent_penalty"] = latent_penalty(self.D_z, z)
         if self.D_img is not None:
-            edit = out.edit.detach()
-            L["D_img"] = critic_loss(*self.D_img(torch.cat([batch.I_i, edit])).chunk(2))
+            edit, real = out.edit.detach(), batch.I_i if batch.I_t is None else batch.I_t
+            L["D_img"] = critic_loss(*self.D_img(torch.cat([real, edit])).chunk(2))
             if w.gradient_penalty:
-                with torch.autocast(batch.I_i.device.type, enabled=False):
-                    L["gradient_penalty"] = gradient_penalty(self.D_img, batch.I_i, edit, w.penalty_at, noise.place)
+                with torch.autocast(real.device.type, enabled=False):
+                    L["gradient_penalty"] = gradient_penalty(self.D_img, real, edit, w.penalty_at, noise.place)
         return weighted({"D_z": 1.0, "D_img": 1.0, **w.model_dump(include={"gradient_penalty", "latent_penalty"})}, L)
 
     def generator_loss(self, batch: Batch, out: Edit) -> Terms:

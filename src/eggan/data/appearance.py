@@ -100,8 +100,8 @@ def relight(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def draw_light(batch_size: int, generator: torch.Generator) -> Tensor:
     """Saturation, and logarithms of gamma, of brightness at the middle, of its slopes across and down, of R, G, B."""
-    low = [0.6, -0.5, -0.7, -0.4, -0.4, -0.12, -0.12, -0.12]
-    return _between(low, [1.3, 0.5, 0.4, 0.4, 0.4, 0.12, 0.12, 0.12], batch_size, generator)
+    low = [0.6, -0.5, -0.7, -0.8, -0.4, -0.12, -0.12, -0.12]
+    return _between(low, [1.3, 0.5, 0.4, 0.8, 0.4, 0.12, 0.12, 0.12], batch_size, generator)
 
 
 def with_light(x: Tensor, light: Tensor) -> Tensor:

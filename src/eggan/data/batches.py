@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +27,11 @@ from eggan.data.appearance import (
 from eggan.data.faces_file import Faces
 from eggan.pixels import to_floats
 
-__all__ = ["Batch", "TrainingRows", "draw_batch", "moved"]
+__all__ = ["Batch", "Photographs", "TrainingRows", "draw_batch", "moved", "turned_round"]
 
 CPU = torch.device("cpu")
+NOBODY = -100
+"""Class of a photograph's person, which a cross-entropy leaves out."""
 SOURCE_NOISE = 0.08
 """Standard deviation of what is added to u_i of every second randomised source: about what the estimator errs by."""
 
@@ -42,6 +46,8 @@ class Batch:
         c_i: their identities' classes, int64 (B,).
         u_t: target AU intensities / 5, (B, 17).
         I_t: the true image of that target, same person and session, (B, 3, S, S); None where it is not known.
+        photographed: bool (B,), the rows that show a photograph, of which no other image is known: there I_t is I_i
+            until `turned_round`.
     """
 
     I_i: Tensor
@@ -49,11 +55,12 @@ class Batch:
     c_i: Tensor
     u_t: Tensor
     I_t: Tensor | None
+    photographed: Tensor
 
     def __getitem__(self, rows: slice) -> Batch:
         """Some of the rows, as a batch."""
         I_t = None if self.I_t is None else self.I_t[rows]
-        return Batch(self.I_i[rows], self.u_i[rows], self.c_i[rows], self.u_t[rows], I_t)
+        return Batch(self.I_i[rows], self.u_i[rows], self.c_i[rows], self.u_t[rows], I_t, self.photographed[rows])
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,27 @@ class TrainingRows:
         return torch.from_numpy(np.searchsorted(self.faces.people, self.faces.identity.astype(str)))
 
     @cached_property
+    def one_sided(self) -> Tensor:
+        """Which rows show an expression of one side of the face, always the same, bool (N,): contempt.
+
+        An AU is the mean of both sides, so nothing but the picture says which it is. Mirrored at random, such an
+        expression would be learned on both sides and half as strong.
+        """
+        return torch.from_numpy(self.faces.emotion.astype(str) == "contemptuous")
+
+    @cached_property
     def shots(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Rows ordered by shot; and for each row its shot, for each shot its first position and its size."""
         shot = torch.from_numpy(self.faces.shots)
         size = torch.bincount(shot)
         return torch.argsort(shot, stable=True), shot, torch.cumsum(size, 0) - size, size
+
+
+class Photographs(NamedTuple):
+    """Aligned photographs of anybody, uint8 (M, 3, S, S), and their AUs / 5 as the estimator reads them, (M, 17)."""
+
+    images: Tensor
+    u: Tensor
 
 
 def draw_batch(
@@ -84,7 +107,8 @@ def draw_batch(
     part: slice = slice(None),
     device: torch.device = CPU,
     randomised: bool = False,
-    photos: Tensor | None = None,
+    photos: Photographs | None = None,
+    photographed: int = 0,
 ) -> Batch:
     """Draw sources at random and a target for each.
 
@@ -97,10 +121,13 @@ def draw_batch(
         part: the rows of the batch that are wanted; choices are drawn for all.
         device: where the batch is to be.
         randomised: images are placed and lit as photographs may be, and u_i is as inexact as where it is read.
-        photos: aligned photographs, uint8 (M, 3, S, S), that lend their background and tone.
+        photos: photographs that lend their background and tone.
+        photographed: where not 0, every so manieth source is one of `photos` itself, drawn by how much expression it
+            shows; every second of those is asked for none, the others for that of any row.
 
     Returns:
-        The part of an augmented batch; a source and its `I_t` are treated alike.
+        The part of an augmented batch; a source and its `I_t` are treated alike, and mirrored where neither is of one
+        side.
     """
     faces = rows.faces
     i = torch.randint(len(faces), (batch_size,), generator=generator)
@@ -113,13 +140,22 @@ def draw_batch(
     look = draw_look(batch_size, generator)[part]
     place = _half(draw_place(batch_size, generator), AS_IT_STANDS, generator)[part] if randomised else None
     light = _half(draw_light(batch_size, generator), AS_IT_IS_LIT, generator)[part] if randomised else None
-    noise = _source_noise(batch_size, generator)[part] if randomised else torch.zeros(())
+    noise = _source_noise(batch_size, generator)[part] if randomised else torch.zeros(len(look), len(NUMBERS))
     behind = setting = None
-    if photos is not None:
-        behind = photos[torch.randint(len(photos), (batch_size,), generator=generator)[part]]
-        setting = draw_setting(batch_size, generator)[part]
+    new = torch.zeros(batch_size, dtype=torch.bool)[part]
     i, t = i[part], t[part]
+    look[:, 0] *= ~(rows.one_sided[i] | rows.one_sided[t])
     pixels = faces.images[torch.stack([i, t], dim=1) if paired else i.unsqueeze(1)]
+    u_i, c_i, u_t = faces.action_units[i] / MAX_INTENSITY, rows.classes[i], faces.action_units[t] / MAX_INTENSITY
+    if photos is not None:
+        j = torch.randint(len(photos.images), (batch_size,), generator=generator)[part]
+        behind, setting = photos.images[j], draw_setting(batch_size, generator)[part]
+        if photographed:
+            new = (torch.arange(batch_size) % photographed == 0)[part]
+            at_rest = new & (torch.rand(batch_size, generator=generator) < 0.5)[part]
+            j = torch.multinomial(photos.u.sum(dim=1) + 0.01, batch_size, replacement=True, generator=generator)[part]
+            pixels[new], u_i[new], c_i[new] = photos.images[j[new]].unsqueeze(1), photos.u[j[new]], NOBODY
+            u_t[at_rest], setting[new], noise[new] = 0, 0, 0
     images = with_look(moved(pixels, device), moved(look, device))
     if place is not None:
         images = with_place(images, moved(place, device))
@@ -127,14 +163,34 @@ def draw_batch(
         images = with_setting(images, to_floats(moved(behind, device)), moved(setting, device))
     if light is not None:
         images = with_light(images, moved(light, device))
-    u_i, c_i, u_t = (moved(x, device) for x in (faces.action_units[i], rows.classes[i], faces.action_units[t]))
+    u_i, c_i, u_t, new = (moved(x, device) for x in (u_i, c_i, u_t, new))
     return Batch(
         I_i=images[:, 0].contiguous(memory_format=torch.channels_last),
-        u_i=(u_i / MAX_INTENSITY + moved(noise, device)).clamp(0, 1),
+        u_i=(u_i + moved(noise, device)).clamp(0, 1),
         c_i=c_i,
-        u_t=u_t / MAX_INTENSITY,
+        u_t=u_t,
         I_t=images[:, 1].contiguous(memory_format=torch.channels_last) if paired else None,
+        photographed=new,
     )
+
+
+@torch.no_grad()
+def turned_round(batch: Batch, edit: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Batch:
+    """The batch with photographs as targets: there the edit is the source, and the photograph its true image.
+
+    Back-translation (Sennrich et al. 2016): no second image of the person is known, but a photograph is a true image
+    of whatever a model makes of it.
+
+    Args:
+        batch: of pairs, with photographs among them.
+        edit: I_i, u_i, u_t to images, as `EGGAN.edit`.
+    """
+    k = batch.photographed
+    assert batch.I_t is not None
+    I_i, u_i, u_t = batch.I_i.clone(), batch.u_i.clone(), batch.u_t.clone()
+    I_i[k] = edit(batch.I_i[k], batch.u_i[k], batch.u_t[k]).clamp(-1, 1)
+    u_i[k], u_t[k] = batch.u_t[k], batch.u_i[k]
+    return replace(batch, I_i=I_i, u_i=u_i, u_t=u_t)
 
 
 def _half(choices: Tensor, none: list[float], generator: torch.Generator) -> Tensor:

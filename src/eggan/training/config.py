@@ -41,6 +41,8 @@ class TrainConfig(JudgedConfig):
         if not any((latent, w.adversarial, w.au, w.identity, w.perceptual, w.reconstruction, w.paired)):
             raise ValueError("nothing would be learned: the weights under losses. are 0, and one must be above")
         check_halvings(self.image_size, self.critic_widths)
+        if self.photographed and w.identity:
+            raise ValueError("photographed needs losses.identity=0: nobody says who is on photographs")
         return self
 
     @property

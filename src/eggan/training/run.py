@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from eggan.data import Batch, draw_batch
-from eggan.data.batches import TrainingRows, moved
+from eggan.data.batches import TrainingRows, moved, turned_round
 from eggan.errors import EgganError
 from eggan.method import Method, Model, RunConfig
 from eggan.objective import Terms
-from eggan.training.photographs import aligned_crops
+from eggan.training.photographs import photographs
 
 __all__ = ["Run"]
 
@@ -42,7 +42,7 @@ class Run:
     def __init__(self, config: RunConfig, objective: Method, rows: TrainingRows, process: PartialState) -> None:
         self.config, self.rows, self.process = config, rows, process
         self.objective = objective.to(process.device)
-        self.photos = aligned_crops(config.photos, config.image_size) if config.photos else None
+        self.photos = photographs(config.photos, config.image_size) if config.photos else None
         self.step = 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.average = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
@@ -165,7 +165,11 @@ class Run:
             device=device,
             randomised=c.randomised,
             photos=self.photos,
+            photographed=c.photographed,
         )
+        if c.photographed:
+            with self._precision():
+                batch = turned_round(batch, self.ema.edit)
         noise = self.objective.draw_noise(c.batch_size, self.generator)
         own = [x if x is None else moved(x[self.part], device) for x in noise]
         return [
