@@ -48,8 +48,9 @@ class FixedModel(nn.Module):
 
     asked_by = "action units"
 
-    def __init__(self, faces: Faces, answer: Callable[[int, int], int]) -> None:
+    def __init__(self, faces: Faces, answer: Callable[[int, int], int], block: int = 4) -> None:
         super().__init__()
+        self.block = block
         self.images = faces.images.float() / 127.5 - 1
         self.u = faces.action_units / 5
         self.answer = answer
@@ -62,8 +63,8 @@ class FixedModel(nn.Module):
         out = []
         for image, target in zip(I_i, u_t, strict=True):
             source = row(image, None)
-            block = 4 * (source // 4)
-            wanted = next(block + k for k in range(4) if torch.equal(self.u[block + k], target))
+            first = self.block * (source // self.block)
+            wanted = next(k for k in range(first, first + self.block) if torch.equal(self.u[k], target))
             out.append(self.images[self.answer(source, wanted)])
         return torch.stack(out)
 
@@ -161,6 +162,23 @@ def test_cross_talk_is_the_mean_movement_of_the_single_rows() -> None:
     assert found.slopes == pytest.approx(np.full(17, 0.5))
     assert found.off_target == pytest.approx(0.1)
     assert _cross_talk(moved[:10], asked[:10], np.arange(10) < 10) is None
+
+
+@pytest.mark.parametrize("edits", [True, False])
+def test_the_true_images_stand_beside_the_slopes_of_edits(edits: bool, generator: torch.Generator) -> None:
+    images = torch.randint(0, 256, (36, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    units = torch.cat([torch.zeros(1, 17), 4 * torch.eye(17)])
+    words = np.array(["neutral"] + ["single"] * 17, dtype=object)
+    who = np.repeat(np.array(["ann", "bob"], dtype=object), 18)
+    shown = Faces(images, units.repeat(2, 1), who, np.zeros(36, np.int64), np.tile(words, 2), Path("singles"))
+    model = FixedModel(shown, lambda source, target: target if edits else source, block=18)
+    figures = evaluate(model, shown, Judges(MeanReader(), None), sweep_people=0)
+    assert figures.cross_talk is not None
+    assert figures.cross_talk_floor is not None
+    assert figures.cross_talk_floor.slopes.any()
+    expected = figures.cross_talk_floor.slopes if edits else np.zeros(17)
+    assert figures.cross_talk.slopes == pytest.approx(expected)
+    assert (figures.scalars["off_target"] == figures.scalars["off_target_floor"]) is edits
 
 
 def test_the_papers_protocol_reads_the_label_source_as_its_own_floor(

@@ -87,7 +87,8 @@ class Figures:
         scalars: name to figure with its 95 % interval over people.
         per_au: name to column to figure.
         by_emotion: unexplained change of the targets of one emotion word.
-        cross_talk: None where the file has no `single` images.
+        cross_talk: of the edits; None where the file has no `single` images.
+        cross_talk_floor: of the true images, which is what the judge makes of a perfect edit.
         sweep: None in a quick report.
         gemm_gflops: the machine's matrix product in the same run as `edits_per_second`.
     """
@@ -96,6 +97,7 @@ class Figures:
     per_au: dict[str, dict[str, float]]
     by_emotion: dict[str, Interval]
     cross_talk: CrossTalk | None = None
+    cross_talk_floor: CrossTalk | None = None
     sweep: Sweep | None = None
     gemm_gflops: float = 0.0
 
@@ -107,8 +109,9 @@ class Figures:
             **emotions,
             **self.per_au,
         }
-        if self.cross_talk is not None:
-            summary["on_target_slope"] = dict(zip(COLUMNS, self.cross_talk.slopes.tolist(), strict=True))
+        for suffix, found in (("", self.cross_talk), ("_floor", self.cross_talk_floor)):
+            if found is not None:
+                summary[f"on_target_slope{suffix}"] = dict(zip(COLUMNS, found.slopes.tolist(), strict=True))
         return summary
 
 
@@ -166,9 +169,14 @@ def evaluate(model: Model, faces: Faces, judges: Judges, *, sweep_people: int = 
     if judges.identity is not None:
         scalars |= _identity_scalars(judges.identity, edits, faces, pairs)
     scalars |= _reconstruction_scalars(model, faces, np.unique(s))
-    cross_talk = _cross_talk(readings[""] - read[s], wanted - faces.action_units.numpy()[s], emotion == "single")
+    cross_talk, cross_talk_floor = (
+        _cross_talk(readings[kind] - read[s], wanted - faces.action_units.numpy()[s], emotion == "single")
+        for kind in ("", "_floor")
+    )
     if cross_talk is not None:
-        scalars["off_target"] = bootstrap(partial(_off_target_of, readings[""] - read[s], wanted, emotion), people)
+        for kind in ("", "_floor"):
+            moved = readings[kind] - read[s]
+            scalars[f"off_target{kind}"] = bootstrap(partial(_off_target_of, moved, wanted, emotion), people)
     by_emotion = {}
     for word in sorted(set(emotion)):
         of = emotion == word
@@ -176,7 +184,7 @@ def evaluate(model: Model, faces: Faces, judges: Judges, *, sweep_people: int = 
     scalars["edits_per_second"], gemm = _speed(model, faces)
     scalars |= _cost(model, faces)
     sweep = _sweep(model, faces, judges.aus, np.unique(s)[:sweep_people]) if sweep_people else None
-    return Figures(scalars, _per_au(readings, wanted), by_emotion, cross_talk, sweep, gemm)
+    return Figures(scalars, _per_au(readings, wanted), by_emotion, cross_talk, cross_talk_floor, sweep, gemm)
 
 
 def evaluate_paper(model: Model, label_faces: Faces, faces: Faces, judges: Judges, *, seed: int = 0) -> Figures:
