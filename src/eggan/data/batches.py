@@ -137,40 +137,43 @@ def draw_batch(
         t = order[first[shot[i]] + step.long()]
     else:
         t = torch.randint(len(faces), (batch_size,), generator=generator)
-    look = draw_look(batch_size, generator)[part]
-    place = _half(draw_place(batch_size, generator), AS_IT_STANDS, generator)[part] if randomised else None
-    light = _half(draw_light(batch_size, generator), AS_IT_IS_LIT, generator)[part] if randomised else None
-    noise = _source_noise(batch_size, generator)[part] if randomised else torch.zeros(len(look), len(NUMBERS))
-    behind = setting = None
-    new = torch.zeros(batch_size, dtype=torch.bool)[part]
-    i, t = i[part], t[part]
+    look = draw_look(batch_size, generator)
     look[:, 0] *= ~(rows.one_sided[i] | rows.one_sided[t])
-    pixels = faces.images[torch.stack([i, t], dim=1) if paired else i.unsqueeze(1)]
+    place = light = behind = setting = None
+    pixels = faces.images[torch.stack([i, t], dim=1)[part] if paired else i[part].unsqueeze(1)]
     u_i, c_i, u_t = faces.action_units[i] / MAX_INTENSITY, rows.classes[i], faces.action_units[t] / MAX_INTENSITY
+    if randomised:
+        place = _half(draw_place(batch_size, generator), AS_IT_STANDS, generator)
+        light = _half(draw_light(batch_size, generator), AS_IT_IS_LIT, generator)
+        u_i = (u_i + _source_noise(batch_size, generator)).clamp(0, 1)
+    new = torch.zeros(batch_size, dtype=torch.bool)
     if photos is not None:
-        j = torch.randint(len(photos.images), (batch_size,), generator=generator)[part]
-        behind, setting = photos.images[j], draw_setting(batch_size, generator)[part]
+        behind = photos.images[torch.randint(len(photos.images), (batch_size,), generator=generator)[part]]
+        setting = draw_setting(batch_size, generator)
         if photographed:
-            new = (torch.arange(batch_size) % photographed == 0)[part]
-            at_rest = new & (torch.rand(batch_size, generator=generator) < 0.5)[part]
-            j = torch.multinomial(photos.u.sum(dim=1) + 0.01, batch_size, replacement=True, generator=generator)[part]
-            pixels[new], u_i[new], c_i[new] = photos.images[j[new]].unsqueeze(1), photos.u[j[new]], NOBODY
-            u_t[at_rest], setting[new], noise[new] = 0, 0, 0
-    images = with_look(moved(pixels, device), moved(look, device))
+            new = torch.arange(batch_size) % photographed == 0
+            j = torch.multinomial(photos.u.sum(dim=1) + 0.01, batch_size, replacement=True, generator=generator)
+            pixels[new[part]] = photos.images[j[part][new[part]]].unsqueeze(1)
+            u_i[new], c_i[new], setting[new] = photos.u[j[new]], NOBODY, 0
+            u_t[new & (torch.rand(batch_size, generator=generator) < 0.5)] = 0
+
+    def own(x: Tensor) -> Tensor:
+        return moved(x[part], device)
+
+    images = with_look(moved(pixels, device), own(look))
     if place is not None:
-        images = with_place(images, moved(place, device))
+        images = with_place(images, own(place))
     if setting is not None and behind is not None:
-        images = with_setting(images, to_floats(moved(behind, device)), moved(setting, device))
+        images = with_setting(images, to_floats(moved(behind, device)), own(setting))
     if light is not None:
-        images = with_light(images, moved(light, device))
-    u_i, c_i, u_t, new = (moved(x, device) for x in (u_i, c_i, u_t, new))
+        images = with_light(images, own(light))
     return Batch(
         I_i=images[:, 0].contiguous(memory_format=torch.channels_last),
-        u_i=(u_i + moved(noise, device)).clamp(0, 1),
-        c_i=c_i,
-        u_t=u_t,
+        u_i=own(u_i),
+        c_i=own(c_i),
+        u_t=own(u_t),
         I_t=images[:, 1].contiguous(memory_format=torch.channels_last) if paired else None,
-        photographed=new,
+        photographed=own(new),
     )
 
 
