@@ -59,7 +59,7 @@ class RunConfig(Settings):
     photos: Path | None = None
     """Folder of photographs of faces, any people's, that lend rendered faces their surroundings and tone."""
     photographed: int = Field(0, ge=0)
-    """Where not 0, every so manieth pair of a batch is one of `photos` and an edit of it, from which to come back."""
+    """Where n > 0, every n-th pair of a batch is one of `photos` and an edit of it, from which to come back."""
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = Field(0.5, ge=0, lt=1)

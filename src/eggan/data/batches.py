@@ -122,8 +122,8 @@ def draw_batch(
         device: where the batch is to be.
         randomised: images are placed and lit as photographs may be, and u_i is as inexact as where it is read.
         photos: photographs that lend their background and tone.
-        photographed: where not 0, every so manieth source is one of `photos` itself, drawn by how much expression it
-            shows; every second of those is asked for none, the others for that of any row.
+        photographed: where n > 0, every n-th source is one of `photos` itself, drawn by how much expression it shows;
+            every second of those is asked for none, the others for that of any row.
 
     Returns:
         The part of an augmented batch; a source and its `I_t` are treated alike, and mirrored where neither is of one
