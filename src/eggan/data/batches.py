@@ -43,11 +43,9 @@ class Batch:
     Attributes:
         I_i: source images, float32 (B, 3, S, S) in [-1, 1].
         u_i: their AU intensities / 5, (B, 17) in [0, 1].
-        c_i: their identities' classes, int64 (B,).
+        c_i: their identities' classes, int64 (B,); `NOBODY` for photographs.
         u_t: target AU intensities / 5, (B, 17).
         I_t: the true image of that target, same person and session, (B, 3, S, S); None where it is not known.
-        photographed: bool (B,), the rows that show a photograph, of which no other image is known: there I_t is I_i
-            until `turned_round`.
     """
 
     I_i: Tensor
@@ -55,12 +53,16 @@ class Batch:
     c_i: Tensor
     u_t: Tensor
     I_t: Tensor | None
-    photographed: Tensor
+
+    @property
+    def photographed(self) -> Tensor:
+        """Which rows show a photograph, bool (B,): no other image is known, and I_t is I_i until `turned_round`."""
+        return self.c_i == NOBODY
 
     def __getitem__(self, rows: slice) -> Batch:
         """Some of the rows, as a batch."""
         I_t = None if self.I_t is None else self.I_t[rows]
-        return Batch(self.I_i[rows], self.u_i[rows], self.c_i[rows], self.u_t[rows], I_t, self.photographed[rows])
+        return Batch(self.I_i[rows], self.u_i[rows], self.c_i[rows], self.u_t[rows], I_t)
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,13 @@ class TrainingRows:
 
 
 class Photographs(NamedTuple):
-    """Aligned photographs of anybody, uint8 (M, 3, S, S), and their AUs / 5 as the estimator reads them, (M, 17)."""
+    """Aligned photographs of anybody, uint8 (M, 3, S, S), and their AUs / 5 as the estimator reads them, (M, 17).
+
+    AUs are None where the photographs only lend background and tone.
+    """
 
     images: Tensor
-    u: Tensor
+    u: Tensor | None
 
 
 def draw_batch(
@@ -146,11 +151,11 @@ def draw_batch(
         place = _half(draw_place(batch_size, generator), AS_IT_STANDS, generator)
         light = _half(draw_light(batch_size, generator), AS_IT_IS_LIT, generator)
         u_i = (u_i + _source_noise(batch_size, generator)).clamp(0, 1)
-    new = torch.zeros(batch_size, dtype=torch.bool)
     if photos is not None:
         behind = photos.images[torch.randint(len(photos.images), (batch_size,), generator=generator)[part]]
         setting = draw_setting(batch_size, generator)
         if photographed:
+            assert photos.u is not None, "sources need AUs"
             new = torch.arange(batch_size) % photographed == 0
             j = torch.multinomial(photos.u.sum(dim=1) + 0.01, batch_size, replacement=True, generator=generator)
             pixels[new[part]] = photos.images[j[part][new[part]]].unsqueeze(1)
@@ -173,7 +178,6 @@ def draw_batch(
         c_i=own(c_i),
         u_t=own(u_t),
         I_t=images[:, 1].contiguous(memory_format=torch.channels_last) if paired else None,
-        photographed=own(new),
     )
 
 

@@ -169,14 +169,12 @@ def evaluate(model: Model, faces: Faces, judges: Judges, *, sweep_people: int = 
     if judges.identity is not None:
         scalars |= _identity_scalars(judges.identity, edits, faces, pairs)
     scalars |= _reconstruction_scalars(model, faces, np.unique(s))
-    cross_talk, cross_talk_floor = (
-        _cross_talk(readings[kind] - read[s], wanted - faces.action_units.numpy()[s], emotion == "single")
-        for kind in ("", "_floor")
-    )
+    asked, single = wanted - faces.action_units.numpy()[s], emotion == "single"
+    moved = {kind: readings[kind] - read[s] for kind in ("", "_floor")}
+    cross_talk, cross_talk_floor = (_cross_talk(change, asked, single) for change in moved.values())
     if cross_talk is not None:
-        for kind in ("", "_floor"):
-            moved = readings[kind] - read[s]
-            scalars[f"off_target{kind}"] = bootstrap(partial(_off_target_of, moved, wanted, emotion), people)
+        for kind, change in moved.items():
+            scalars[f"off_target{kind}"] = bootstrap(partial(_off_target_of, change, wanted, emotion), people)
     by_emotion = {}
     for word in sorted(set(emotion)):
         of = emotion == word

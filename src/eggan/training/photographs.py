@@ -19,14 +19,15 @@ from eggan.progress import track
 __all__ = ["aligned_crops", "photographs"]
 
 
-def photographs(folder: Path, size: int) -> Photographs:
-    """The `aligned_crops` of a folder with their AUs as the built-in estimator reads them.
+def photographs(folder: Path, size: int, *, read: bool) -> Photographs:
+    """The `aligned_crops` of a folder and, if they are to be read, their AUs by the built-in estimator.
 
     Raises:
         EgganError: as `aligned_crops`.
     """
     crops = aligned_crops(folder, size)
-    return Photographs(crops, ActionUnitEstimator.from_pretrained().read(to_floats(crops)) / MAX_INTENSITY)
+    u = ActionUnitEstimator.from_pretrained().read(to_floats(crops)) / MAX_INTENSITY if read else None
+    return Photographs(crops, u)
 
 
 def aligned_crops(folder: Path, size: int) -> Tensor:

@@ -42,7 +42,9 @@ class Run:
     def __init__(self, config: RunConfig, objective: Method, rows: TrainingRows, process: PartialState) -> None:
         self.config, self.rows, self.process = config, rows, process
         self.objective = objective.to(process.device)
-        self.photos = photographs(config.photos, config.image_size) if config.photos else None
+        self.photos = (
+            photographs(config.photos, config.image_size, read=config.photographed > 0) if config.photos else None
+        )
         self.step = 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.average = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
