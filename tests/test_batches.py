@@ -14,6 +14,7 @@ from eggan.action_units import NUMBERS
 from eggan.data import Faces, augment, batches, draw_batch, read_faces, relight
 from eggan.data.appearance import AS_IT_IS_LIT, AS_IT_STANDS, draw_setting, with_light, with_place, with_setting
 from eggan.data.batches import Photographs, TrainingRows, turned_round
+from eggan.model import EGGAN, ComposeForm, ModelConfig
 
 MakeFile = Callable[..., Path]
 
@@ -318,6 +319,18 @@ def test_a_photograph_becomes_the_target_of_an_edit_of_it_and_rendered_pairs_sta
     assert torch.equal(batch.u_t[k], drawn.u_i[k])
     for name in ("I_i", "u_i", "u_t"):
         assert torch.equal(getattr(batch, name)[~k], getattr(drawn, name)[~k])
+
+
+def test_a_part_of_a_batch_without_photographs_is_left_alone(
+    make_faces_file: MakeFile, generator: torch.Generator
+) -> None:
+    photos = Photographs(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.rand(5, 17))
+    rows = TrainingRows(read_faces(make_faces_file(), 32))
+    batch = draw_batch(rows, 8, paired=True, generator=generator, photos=photos, photographed=8, part=slice(4, 8))
+    model = EGGAN(ModelConfig(image_size=32, network=ComposeForm(widths=(8, 16), patch=2)))
+    turned = turned_round(batch, model.edit)
+    for name, value in vars(batch).items():
+        assert torch.equal(vars(turned)[name], value), name
 
 
 def test_a_pair_that_is_the_same_image_twice_stays_it_when_randomised(make_faces_file: Callable[..., Path]) -> None:

@@ -194,6 +194,8 @@ def turned_round(batch: Batch, edit: Callable[[Tensor, Tensor, Tensor], Tensor])
     """
     k = batch.photographed
     assert batch.I_t is not None
+    if not k.any():  # as in the part of a process; networks need not bear a batch of none
+        return batch
     I_i, u_i, u_t = batch.I_i.clone(), batch.u_i.clone(), batch.u_t.clone()
     I_i[k] = edit(batch.I_i[k], batch.u_i[k], batch.u_t[k]).clamp(-1, 1)
     u_i[k], u_t[k] = batch.u_t[k], batch.u_i[k]
