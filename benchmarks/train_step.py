@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,12 +21,13 @@ import numpy as np
 import torch
 import typer
 from accelerate import PartialState
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from eggan import losses
 from eggan.data import Batch, Faces
 from eggan.data.batches import TrainingRows
+from eggan.layers import GroupNorm
 from eggan.model import EGGAN
 from eggan.networks import AttributeClassifier, compose
 from eggan.objective import Judges, Objective
@@ -132,11 +134,20 @@ def rows(side: int) -> TrainingRows:
     )
 
 
+def plain_norm(norm: GroupNorm, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    """PyTorch's GroupNorm, and FiLM as two operations after it."""
+    x = nn.GroupNorm.forward(norm, x)
+    return x if scale is None or shift is None else x * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+
+
 class PlainStep:
     """Eq. 7 as one writes it down first: float32, contiguous, each loss from its own pass of E and G."""
 
     def __init__(self, config: TrainConfig, objective: Objective, device: torch.device) -> None:
         self.w, self.o = config.losses, objective.to(device, memory_format=torch.contiguous_format)
+        for module in self.o.modules():
+            if isinstance(module, GroupNorm):
+                module.forward = partial(plain_norm, module)  # type: ignore[method-assign]
         self.critics = [network for network in (objective.D_z, objective.D_img) if network is not None]
         self.adam = self._adam(objective.model)
         self.adam_critics = self._adam(*self.critics) if self.critics else None

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import group_norm, interpolate, mse_loss
 
+from eggan.layers import GroupNorm, doubled
 from eggan.networks import (
     AttributeClassifier,
     ComposeGenerator,
@@ -225,6 +226,37 @@ def test_compose_generator_depends_on_source_and_target_action_units() -> None:
     torch.cat([field.flatten() for field in G(E(images()), u_i, u_t)]).square().sum().backward()
     assert u_i.grad.abs().min() > 0
     assert u_t.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_modulated_group_norm_and_its_gradient_are_pytorchs(order: torch.memory_format) -> None:
+    norm = GroupNorm(4, 8).double()
+    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    x = torch.randn(3, 8, 5, 6).double().contiguous(memory_format=order)
+    scale, shift, d_y = torch.randn(3, 8).double(), torch.randn(3, 8).double(), torch.randn_like(x)
+    leaves = [x, scale, shift, norm.weight, norm.bias]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    ours = norm(x, scale, shift)
+    theirs = group_norm(x, 4, norm.weight, norm.bias) * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+    with torch.no_grad():
+        unlearned = norm(x, scale, shift)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(unlearned, theirs)
+    torch.testing.assert_close(torch.autograd.grad(ours, leaves, d_y), torch.autograd.grad(theirs, leaves, d_y))
+
+
+def test_the_gradient_of_group_norm_agrees_with_finite_differences() -> None:
+    x = torch.randn(2, 4, 3, 2).double().contiguous(memory_format=torch.channels_last).requires_grad_()
+    assert torch.autograd.gradcheck(GroupNorm(2, 4).double(), (x,))
+
+
+def test_doubled_and_its_gradient_are_nearest_neighbours() -> None:
+    x = torch.randn(2, 3, 4, 5).double().contiguous(memory_format=torch.channels_last).requires_grad_()
+    d_y = torch.randn(2, 3, 8, 10).double()
+    ours, theirs = doubled(x), interpolate(x, scale_factor=2.0)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(torch.autograd.grad(ours, x, d_y), torch.autograd.grad(theirs, x, d_y))
 
 
 def test_items_of_a_batch_do_not_influence_each_other() -> None:

@@ -77,7 +77,7 @@ def to_onnx(model: EGGAN) -> Any:  # noqa: ANN401
     inputs = {"image": torch.zeros(2, 3, side, side), "u_i": torch.zeros(2, D), "u_t": torch.zeros(2, D)}
     names = [*_between(model.config), *(FIELDS if model.composes else []), EDIT]
     batch = torch.export.Dim("batch")
-    with _quiet():
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             _Whole(model).eval(),
             tuple(inputs.values()),

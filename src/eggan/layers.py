@@ -1,0 +1,90 @@
+"""Layers of the compose form whose backward pass, in channels-last order on a CPU, is several times PyTorch's speed.
+
+Their values are those of `torch.nn` (measured in docs/results/training.md, compared in tests/test_networks.py).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn.functional import avg_pool2d, group_norm, interpolate
+
+__all__ = ["GroupNorm", "doubled"]
+
+
+class GroupNorm(nn.GroupNorm):
+    """GroupNorm, whose scale and shift FiLM may change for each image."""
+
+    def forward(self, x: Tensor, scale: Tensor | float = 0.0, shift: Tensor | float = 0.0) -> Tensor:
+        """GroupNorm(x) · (1 + scale) + shift for x (B, C, H, W), and scale and shift (B, C)."""
+        gamma, beta = (self.weight * (1 + scale)).to(x.dtype), (self.bias * (1 + scale) + shift).to(x.dtype)
+        if torch.is_grad_enabled():
+            gamma, beta = gamma.expand(len(x), -1), beta.expand(len(x), -1)
+            return _Normalised.apply(x, self.num_groups, self.eps, gamma, beta)
+        return group_norm(x, self.num_groups, eps=self.eps) * gamma[..., None, None] + beta[..., None, None]
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Each pixel four times, (B, C, H, W) to (B, C, 2H, 2W): nearest neighbours."""
+    return _Doubled.apply(x) if torch.is_grad_enabled() else interpolate(x, scale_factor=2.0)
+
+
+class _Normalised(torch.autograd.Function):
+    """γ x̂ + β, x̂ = (x - mean) / deviation in each group of channels; x (B, C, H, W), γ and β (B, C)."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, groups: int, eps: float, gamma: Tensor, beta: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        x_hat, _, rstd = torch.native_group_norm(x, None, None, B, C, H * W, groups, eps)
+        ctx.save_for_backward(x_hat, rstd, gamma)
+        return _from_rows(_rows(x_hat) * _row(gamma, W) + _row(beta, W), C)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, d_y: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor]:
+        """∂x = (γ∂y - ⟨γ∂y⟩ - x̂ ⟨γ∂y x̂⟩) / deviation, ⟨⟩ the mean of a group; ∂γ = Σ ∂y x̂ and ∂β = Σ ∂y over pixels."""
+        x_hat, rstd, gamma = ctx.saved_tensors  # type: ignore[attr-defined]
+        _, C, H, W = d_y.shape
+        groups = rstd.shape[1]
+        d_gamma, d_beta = (d_y * x_hat).sum((2, 3)), d_y.sum((2, 3))
+
+        def of_channels(v: Tensor) -> Tensor:
+            return v.repeat_interleave(C // groups, dim=1)
+
+        def group_mean(d: Tensor) -> Tensor:
+            return of_channels((gamma * d).unflatten(1, (groups, -1)).mean(dim=2) / (H * W))
+
+        inverse = of_channels(rstd)
+        factors = (gamma * inverse, group_mean(d_gamma) * inverse, group_mean(d_beta) * inverse)
+        a, b, c = (_row(factor.to(d_y.dtype), W) for factor in factors)
+        return _from_rows(_rows(d_y) * a - _rows(x_hat) * b - c, C), None, None, d_gamma, d_beta
+
+
+class _Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        return interpolate(x, scale_factor=2.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, d_y: Tensor) -> Tensor:
+        return avg_pool2d(d_y, 2, divisor_override=1)
+
+
+# An image and a vector are added row by row: a sum that repeats one value a channel along the pixels takes ten times as
+# long, since its inner loop is only as long as there are channels.
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, H, W), in memory channels last, as (B, H, W·C)."""
+    return x.permute(0, 2, 3, 1).flatten(2)
+
+
+def _from_rows(rows: Tensor, channels: int) -> Tensor:
+    return rows.unflatten(2, (-1, channels)).permute(0, 3, 1, 2)
+
+
+def _row(v: Tensor, width: int) -> Tensor:
+    """(B, C) for every pixel of a row, (B, 1, W·C)."""
+    return v.repeat(1, width).unsqueeze(1)
