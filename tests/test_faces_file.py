@@ -306,6 +306,13 @@ def test_shards_are_decoded_once_for_a_size_and_anew_where_one_changed(shards: t
     assert len(list(folder.glob(".eggan-*"))) == 3
 
 
+def test_a_dataset_with_its_test_part_is_not_taken_for_shards(make_faces_file: MakeFile) -> None:
+    folder = make_faces_file("train.parquet").parent
+    make_faces_file("test.parquet")
+    with pytest.raises(EgganError, match=r"give .*train\.parquet\.$"):
+        read_faces(folder, 16)
+
+
 def test_a_bad_row_of_a_shard_is_named_and_leaves_nothing(shards: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = shards
     table = pq.read_table(folder / "1.parquet")

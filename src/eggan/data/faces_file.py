@@ -94,13 +94,15 @@ def read_faces(path: str | Path, image_size: int) -> Faces:
     Raises:
         EgganError: no such file, not Parquet, a column is missing or of a wrong type, an `AU.._r` column is not
             one of the 17, an intensity is NaN or outside 0..5, an identity is empty, or an image does not decode
-            or is not square; or a folder has no room for the decoded images. The sentence names file, row (from 0)
-            and column.
+            or is not square; or a folder has no room for the decoded images, or is a dataset with its test part. The
+            sentence names file, row (from 0) and column.
     """
     path = Path(path)
     files = sorted(path.glob("[!.]*.parquet")) if path.is_dir() else [path]
     if not files:
         raise EgganError(f"The folder {path} holds no faces files (*.parquet).")
+    if {"train.parquet", "test.parquet"} <= {file.name for file in files}:
+        raise EgganError(f"{path} holds faces to learn from and faces to be tested on: give {path / 'train.parquet'}.")
     shards = [_read_labels(file) for file in files]
     return Faces(
         images=_mapped(path, files, image_size) if path.is_dir() else _decoded(path, image_size).share_memory_(),
