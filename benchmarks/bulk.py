@@ -1,11 +1,13 @@
 """Annotate and edit many images in one process and on a Ray cluster of two nodes on this machine, and compare.
 
-    python benchmarks/bulk.py --images 100000 --kill
+    python benchmarks/bulk.py --images 100000 --alone 10000 --kill
 
 Makes that many distinct images of facsynth's faces (crops and colours) in a temporary folder, as Parquet shards; lets
 one process with all cores and then a cluster of two nodes with half of them each do the same jobs; prints images a
-second (whole, and from the first shard written to the last), the memory of all processes, and whether the shards are
-equal. With --kill the cluster loses a node half-way and the driver is killed at a quarter and started again.
+second from the first shard written to the last and over the first 1,000 and 10,000, the memory of all processes,
+and whether the shards are equal. With --alone the one process does only so many, and those are compared. With --kill the
+cluster loses a node half-way and the driver is killed at a quarter and started again; then rates are those of one node
+from there on.
 """
 
 from __future__ import annotations
@@ -36,30 +38,33 @@ FACES = Path(__file__).parent.parent / "data" / "facsynth" / "train.parquet"
 PROGRAM = """
 import sys
 from eggan import bulk
-job, source, out, cluster = sys.argv[1:]
+job, out, cluster, *shards = sys.argv[1:]
 cluster = cluster or None
 if job == "annotate":
-    print(bulk.annotate([source], out, cluster=cluster))
+    print(bulk.annotate(shards, out, cluster=cluster))
 else:
-    print(bulk.edit([source], out, bulk.Change("small", {12: 4.0, 6: 2.0}), cluster=cluster))
+    print(bulk.edit(shards, out, bulk.Change("small", {12: 4.0, 6: 2.0}), cluster=cluster))
 """
 SHARD = 1000
 
 
 def main(
     images: Annotated[int, typer.Option(min=CHUNK)] = 2000,
+    alone: Annotated[int, typer.Option(help="Of them those that one process does; 0 for all.")] = 0,
     kill: Annotated[bool, typer.Option("--kill", help="Kill a node and the driver on the way.")] = False,
     jobs: Annotated[str, typer.Option(help="annotate, edit or annotate,edit")] = "annotate,edit",
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder / "faces", images)
+        shards = sorted((folder / "faces").glob("*.parquet"))
+        first = shards[: -(-alone // SHARD)] if alone else shards
         for job in jobs.split(","):
-            alone = run(job, folder / "faces", folder / f"{job}-alone", "")
+            one = run(job, first, folder / f"{job}-alone", "")
             cluster = Nodes()
-            shared = run(job, folder / "faces", folder / f"{job}-ray", cluster.address, cluster if kill else None)
+            two = run(job, shards, folder / f"{job}-ray", cluster.address, cluster if kill else None)
             cluster.nodes.shutdown()
-            print(f"{job}: Ray takes {alone['rate'] / shared['rate'] - 1:+.1%} of the time more from shard to shard")
+            print(f"{job}: Ray takes {one['rate'] / two['rate'] - 1:+.1%} of the time more from shard to shard")
             print(f"{job}: {compare(folder / f'{job}-alone', folder / f'{job}-ray', images)}")
 
 
@@ -96,9 +101,9 @@ class Nodes:
         self.address = f"127.0.0.1:{self.nodes.address.rpartition(':')[2]}"
 
 
-def run(job: str, source: Path, out: Path, cluster: str, lose: Nodes | None = None) -> dict[str, float]:
+def run(job: str, shards: list[Path], out: Path, cluster: str, lose: Nodes | None = None) -> dict[str, float]:
     """One job from beginning to end; its rates and the most memory in the first and in the second half."""
-    parts = -(-sum(pq.read_metadata(path).num_rows for path in source.glob("*.parquet")) // CHUNK)
+    parts = -(-sum(pq.read_metadata(path).num_rows for path in shards) // CHUNK)
     start, used = time.monotonic(), []
 
     def follow(process: subprocess.Popen[str], until: Callable[[int], bool]) -> None:
@@ -110,11 +115,11 @@ def run(job: str, source: Path, out: Path, cluster: str, lose: Nodes | None = No
             time.sleep(1)
 
     if lose is not None:
-        first = launch(job, source, out, cluster)
+        first = launch(job, shards, out, cluster)
         follow(first, lambda n: n >= parts // 4)
         first.kill()
         first.wait()
-    second = launch(job, source, out, cluster)
+    second = launch(job, shards, out, cluster)
     if lose is not None:
         follow(second, lambda n: n >= parts // 2)
         lose.nodes.remove_node(lose.second, allow_graceful=False)
@@ -123,16 +128,28 @@ def run(job: str, source: Path, out: Path, cluster: str, lose: Nodes | None = No
     assert second.returncode == 0, said
     whole = time.monotonic() - start
     times = sorted(path.stat().st_mtime for path in done(out))
-    rate = (len(times) - 1) * CHUNK / (times[-1] - times[0])
+    marks = [count for count in (1000, 10_000, 100_000) if count < (len(times) - 1) * CHUNK]
+    rates = {f"rate, first {count:,}": rate(times[: count // CHUNK + 1]) for count in marks}
     half = max(1, len(used) // 2)
-    figures = {"rate": rate, "seconds": whole, "MB first half": max(used[:half]), "MB second half": max(used[-half:])}
+    figures = {
+        "rate": rate(times),
+        **rates,
+        "seconds": whole,
+        "MB first half": max(used[:half]),
+        "MB second half": max(used[-half:]),
+    }
     print(f"{job}, {'cluster' if cluster else 'one process'}: {said}")
     print(json.dumps({name: round(value, 1) for name, value in figures.items()}))
     return figures
 
 
-def launch(job: str, source: Path, out: Path, cluster: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, job, str(source), str(out), cluster]
+def rate(times: list[float]) -> float:
+    """Images a second from the first shard written to the last."""
+    return (len(times) - 1) * CHUNK / (times[-1] - times[0])
+
+
+def launch(job: str, shards: list[Path], out: Path, cluster: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, job, str(out), cluster, *map(str, shards)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -152,12 +169,13 @@ def memory() -> float:
 
 
 def compare(alone: Path, shared: Path, images: int) -> str:
-    """Is every image in the shards or among the rejected, once, and are the numbers alike?"""
+    """Is every image in the shards or among the rejected, once, and are the numbers alike where one process was?"""
     ours, theirs = (pq.read_table(folder / "shards") for folder in (alone, shared))
     rejected = pq.read_table(shared / "rejected.parquet")
     keys = list(zip(theirs["file"].to_pylist(), theirs["number"].to_pylist(), strict=True))
     keys += list(zip(rejected["file"].to_pylist(), rejected["number"].to_pylist(), strict=True))
-    once = len(set(keys)) == images
+    once = len(keys) == len(set(keys)) == images
+    theirs = theirs.slice(0, len(ours))
     if ours.equals(theirs):
         return f"every image once: {once}; equal bit for bit: True"
     names = [name for name in COLUMNS if name in ours.column_names]

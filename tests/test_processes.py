@@ -62,7 +62,9 @@ def test_two_processes_have_the_first_gradients_of_one(files: list[str], tmp_pat
     alone = first_gradients(config, tmp_path / "one" / "run")
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     script = str(Path(__file__).parent / "first_gradients.py")
-    done = launch(*LAUNCH, script, str(tmp_path / "config.yaml"), str(tmp_path / "two" / "run"), str(tmp_path / "two.pt"))
+    done = launch(
+        *LAUNCH, script, str(tmp_path / "config.yaml"), str(tmp_path / "two" / "run"), str(tmp_path / "two.pt")
+    )
     assert done.returncode == 0, done.stderr
     assert "2 processes" in done.stderr
     assert_same_gradients(torch.load(tmp_path / "two.pt"), alone)
