@@ -5,7 +5,7 @@
 Makes that many distinct images of facsynth's faces (crops and colours) in a temporary folder, as Parquet shards; lets
 one process with all cores and then a cluster of two nodes with half of them each do the same jobs; prints images a
 second from the first shard written to the last and over the first 1,000 and 10,000, the memory of all processes,
-and whether the shards are equal. With --alone the one process does only so many, and those are compared. With --kill the
+and whether the shards are equal. With --alone the one process does only so many, which are compared. With --kill the
 cluster loses a node half-way and the driver is killed at a quarter and started again; then rates are those of one node
 from there on.
 """
