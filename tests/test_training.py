@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from eggan.errors import EgganError
 from eggan.model import EGGAN
+from eggan.training.card import model_card
 from eggan.training.classifiers import classifier
 from eggan.training.config import TrainConfig, load_config
 from eggan.training.loop import Stopped, describe, train
@@ -124,6 +125,14 @@ def test_a_paired_run_lowers_its_loss(toy: Callable[..., TrainConfig], tmp_path:
     train(toy("small", *longer), tmp_path / "run")
     paired = [line["paired"] for line in losses(tmp_path / "run")]
     assert sum(paired[-20:]) < 0.7 * sum(paired[5:25])
+
+
+def test_a_card_tells_of_photographs_and_of_no_network_that_was_not_used(tmp_path: Path) -> None:
+    config = load_config("portrait", [f"photos={tmp_path / 'people'}", "photographed=3"])
+    card = model_card(config, 10, None, {"E": 1})
+    assert "`people`, for backgrounds and tones, and one of 3 targets is one of them" in card
+    assert "paired 100.0, mask 10.0; faint changes count as much as broad ones" in card
+    assert "φ₃" not in card
 
 
 def test_a_run_leaves_config_samples_card_and_a_loadable_model(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:

@@ -10,23 +10,26 @@ __all__ = ["model_card", "rival_card"]
 USE = "Not for deceiving anybody about what a person felt or did, nor for judging people by their faces.\n"
 
 
-def model_card(config: TrainConfig, step: int, phi: str, sizes: dict[str, int]) -> str:
+def model_card(config: TrainConfig, step: int, phi: str | None, sizes: dict[str, int]) -> str:
     """Markdown: what it is, what it learned from, with which terms, how large, what it must not be used for."""
-    weights = config.losses.model_dump(exclude={"vgg19"})
+    weights = config.losses.model_dump(exclude={"vgg19", "relative"})
     unused = {"ms_ssim"} if not weights["reconstruction"] else set()
     unused |= {"gradient_penalty", "penalty_at"} if not weights["adversarial"] else set()
     terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value and name not in unused)
+    if config.losses.relative:
+        terms += "; faint changes count as much as broad ones"
     form = "compose head on a U-Net of the source" if config.network.form == "compose" else "the paper's latent form"
+    network = f"- **φ₃ of the perceptual loss**: {phi}\n" if phi else ""
     start = f"- **Started from**: the weights of `{config.init}`\n" if config.init else ""
     return (
         f"# eggan model, {form}, {config.image_size} px\n\n"
         "Edits a frontal, aligned face to 17 Action Unit intensities. Weights: moving average of E and G.\n\n"
         f"- **Data**: `{config.data.name}` (facsynth has a data card of its own)\n"
-        f"{start}"
+        f"{start}{_photographs(config)}"
         f"- **Training**: {step} of {config.steps} steps of batch {config.batch_size}, seed {config.seed}, "
         f"{config.precision}\n"
         f"- **Terms of the objective and their weights**: {terms}\n"
-        f"- **φ₃ of the perceptual loss**: {phi}\n\n"
+        f"{network}\n"
         f"{_table(sizes)}\n\n{USE}"
     )
 
@@ -45,6 +48,13 @@ def rival_card(config: RunConfig, step: int, about: str, sizes: dict[str, int]) 
         f"- **Terms and their weights** (those of the adversarial terms are 1): {terms}\n\n"
         f"{_table(sizes)}\n\n{USE}"
     )
+
+
+def _photographs(config: TrainConfig) -> str:
+    if config.photos is None:
+        return ""
+    part = f", and one of {config.photographed} targets is one of them" if config.photographed else ""
+    return f"- **Photographs without labels**: `{config.photos.name}`, for backgrounds and tones{part}\n"
 
 
 def _table(sizes: dict[str, int]) -> str:

@@ -273,19 +273,18 @@ def _method(
     return method, partial(rival_card, config, about=about, sizes=_sizes(method.model))
 
 
-def _judges(config: TrainConfig, faces: Faces, out: Path, console: Console, device: torch.device) -> tuple[Judges, str]:
+def _judges(
+    config: TrainConfig, faces: Faces, out: Path, console: Console, device: torch.device
+) -> tuple[Judges, str | None]:
     w, cache, say = config.losses, out.parent / "classifiers", lambda line: console.print(line, highlight=False)
     C_exp = classifier("C_exp", config, faces, cache, say, device) if config.losses.au else None
     vgg19 = official_vgg19(w.vgg19, VGG19Stage3) if w.perceptual and w.vgg19 else None
     C_id = classifier("C_id", config, faces, cache, say, device) if _needs_C_id(config) else None
-    if not config.losses.perceptual:
-        phi = "none, the term has no weight"
-    elif vgg19 is not None:
-        phi = f"relu3_1 of VGG19 with the weights in {config.losses.vgg19}"
-    else:
-        phi = "relu3_1 of C_id, no VGG19 weights were given"
-    say(f"φ₃ of the perceptual loss: {phi}.")
-    return Judges(C_exp, C_id, vgg19), phi
+    if not w.perceptual:
+        return Judges(C_exp, C_id, vgg19), None
+    whose = "C_id, no VGG19 weights were given" if vgg19 is None else f"VGG19 with the weights in {w.vgg19}"
+    say(f"φ₃ of the perceptual loss: relu3_1 of {whose}.")
+    return Judges(C_exp, C_id, vgg19), f"relu3_1 of {whose}"
 
 
 def _objective(config: TrainConfig, judges: Judges) -> Objective:
