@@ -207,6 +207,16 @@ def test_c_id_folded_is_the_same_function(batch: Batch) -> None:
     torch.testing.assert_close(seen.relu5_1, C_id.stages[4][:4](x), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("start", ["C_exp", "C_id"])
+def test_homointerpgan_starts_from_the_classifier_that_is_named(start: str, batch: Batch) -> None:
+    known = {name: AttributeClassifier(4, 3).eval() for name in ("C_exp", "C_id")}
+    config = load_rival_config("homointerpgan", "small", [*settings("homointerpgan"), f"losses.start={start}"])
+    m = rival("homointerpgan").method(config, lambda name: known[name])
+    with torch.no_grad():
+        torch.testing.assert_close(m.model.E(batch.I_i).relu3_1, known[start].relu3_1(batch.I_i))
+    assert f"started as {start}, no VGG19 was given" in rival("homointerpgan").about(config)
+
+
 def test_the_official_weights_are_taken_in_vgg19s_order(batch: Batch, tmp_path: Path) -> None:
     with torch.device("meta"):
         shapes = [(n, conv) for n, conv in zip(VGG19Stage5.FEATURES, VGG19Stage5(64).convs, strict=True)]

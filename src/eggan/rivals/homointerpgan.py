@@ -43,8 +43,10 @@ class HomoInterpGANLosses(Settings):
 
     gradient_penalty: float = Field(100.0, ge=0)
     vgg19: str | None = None
-    """File with the official VGG19 weights for E's start and its teacher; without it they are C_exp's: C_id was
-    taught to overlook what is to be edited, and D, who sees features, could not tell AUs in them."""
+    """File with the official VGG19 weights for E's start and its teacher."""
+    start: ClassifierName = "C_exp"
+    """Who stands in for VGG19 where there is no such file. From C_id, which was taught to overlook what is to be
+    edited, nothing was learned: D, who sees features, could not tell AUs in them."""
 
 
 class HomoInterpGANRun(JudgedConfig):
@@ -194,7 +196,7 @@ class HomoInterpGANMethod(nn.Module):
         self.phi = channels_last(
             official_vgg19(config.losses.vgg19, VGG19Stage5.official)
             if config.losses.vgg19
-            else VGG19Stage5.folded(classifier("C_exp"))
+            else VGG19Stage5.folded(classifier(config.losses.start))
         )
         self.phi.requires_grad_(False)
         self.model.E.load_state_dict(self.phi.state_dict())
@@ -255,7 +257,8 @@ def _attribute_loss(logits: Tensor, u: Tensor) -> Tensor:
 
 
 def _about(config: HomoInterpGANRun) -> str:
-    start = f"VGG19 with the weights in {config.losses.vgg19}" if config.losses.vgg19 else "C_exp, no VGG19 was given"
+    w = config.losses
+    start = f"VGG19 with the weights in {w.vgg19}" if w.vgg19 else f"{w.start}, no VGG19 was given"
     return f"HomoInterpGAN: edits towards an exemplar image. Its encoder and its teacher started as {start}."
 
 

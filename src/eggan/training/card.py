@@ -37,7 +37,7 @@ def model_card(config: TrainConfig, step: int, phi: str | None, sizes: dict[str,
 def rival_card(config: RunConfig, step: int, about: str, sizes: dict[str, int]) -> str:
     """Markdown of the same facts of a rival, `about` in a sentence."""
     weights = config.model_dump()["losses"]
-    terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value)
+    terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value and not isinstance(value, str))
     taken = f"moving average of decay {config.ema:g}" if config.ema else "those of the last step"
     return (
         f"# {about.split()[0].rstrip(':')} by eggan, {config.image_size} px\n\n{about}\n\n"
