@@ -128,7 +128,7 @@ def run(job: str, shards: list[Path], out: Path, cluster: str, lose: Nodes | Non
     assert second.returncode == 0, said
     whole = time.monotonic() - start
     times = sorted(path.stat().st_mtime for path in done(out))
-    marks = [count for count in (1000, 10_000, 100_000) if count < (len(times) - 1) * CHUNK]
+    marks = [count for count in (1000, 10_000) if count < (len(times) - 1) * CHUNK]
     rates = {f"rate, first {count:,}": rate(times[: count // CHUNK + 1]) for count in marks}
     half = max(1, len(used) // 2)
     figures = {

@@ -19,7 +19,7 @@ def model_card(config: TrainConfig, step: int, phi: str | None, sizes: dict[str,
     if config.losses.relative:
         terms += "; faint changes count as much as broad ones"
     form = "compose head on a U-Net of the source" if config.network.form == "compose" else "the paper's latent form"
-    network = f"- **φ₃ of the perceptual loss**: {phi}\n" if phi else ""
+    seen_by = f"- **φ₃ of the perceptual loss**: {phi}\n" if phi else ""
     start = f"- **Started from**: the weights of `{config.init}`\n" if config.init else ""
     return (
         f"# eggan model, {form}, {config.image_size} px\n\n"
@@ -29,7 +29,7 @@ def model_card(config: TrainConfig, step: int, phi: str | None, sizes: dict[str,
         f"- **Training**: {step} of {config.steps} steps of batch {config.batch_size}, seed {config.seed}, "
         f"{config.precision}\n"
         f"- **Terms of the objective and their weights**: {terms}\n"
-        f"{network}\n"
+        f"{seen_by}\n"
         f"{_table(sizes)}\n\n{USE}"
     )
 
