@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from PIL import Image
 from torch import Tensor, nn
 
 from eggan.data import relight
@@ -104,6 +105,23 @@ def test_an_estimator_reads_a_face_and_its_mirror_image_alike(images: Tensor) ->
 
 def test_photographs_from_nowhere_are_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(EgganError, match=r"There is no folder .*nowhere\.$"):
-        aligned_crops(tmp_path / "nowhere", 32)
+        aligned_crops(tmp_path / "nowhere", 32, tmp_path / "kept")
     with pytest.raises(EgganError, match="No face could be aligned in any file"):
-        aligned_crops(tmp_path, 32)
+        aligned_crops(tmp_path, 32, tmp_path / "kept")
+
+
+def test_photographs_are_aligned_once_until_one_changes(
+    tmp_path: Path, neutral_face: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = tmp_path / "photos", tmp_path / "kept"
+    folder.mkdir()
+    neutral_face.save(folder / "a.png")
+    (folder / "b.png").write_bytes(b"no picture")
+    first = aligned_crops(folder, 32, cache)
+    with monkeypatch.context() as patch:
+        patch.setattr("eggan.training.photographs.detect", lambda pixels: 1 / 0)
+        assert torch.equal(aligned_crops(folder, 32, cache), first)
+    neutral_face.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "a.png")
+    mirrored = aligned_crops(folder, 32, cache)
+    assert mirrored.shape == first.shape == (1, 3, 32, 32)
+    assert (mirrored.flip(-1).float() - first.float()).abs().mean() < (mirrored.float() - first.float()).abs().mean()

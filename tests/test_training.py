@@ -351,7 +351,7 @@ def test_a_run_in_patches_starts_from_the_weights_of_one_without(
 def crops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any folder of photographs gives the same three."""
     photos = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
-    monkeypatch.setattr("eggan.training.photographs.aligned_crops", lambda folder, size: photos)
+    monkeypatch.setattr("eggan.training.photographs.aligned_crops", lambda folder, size, cache: photos)
 
 
 @pytest.mark.usefixtures("crops")

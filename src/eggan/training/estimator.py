@@ -51,7 +51,7 @@ def train(
     config = EstimatorConfig()
     faces, val_faces = read_faces(data, config.image_size), read_faces(val, config.image_size)
     check_people_apart(faces, val_faces)
-    crops = aligned_crops(photos, config.image_size) if photos is not None else None
+    crops = aligned_crops(photos, config.image_size, out.parent / "photographs") if photos is not None else None
     spread = faces.action_units.std(dim=0)
     telling = distinctness(faces.action_units)
     model = ActionUnitEstimator.from_pretrained(init).train() if init else channels_last(ActionUnitEstimator(config))

@@ -31,7 +31,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from eggan.action_units import NUMBERS
 from eggan.data import Faces, check_people_apart, read_faces
-from eggan.data.batches import TrainingRows
+from eggan.data.batches import Photographs, TrainingRows
 from eggan.errors import EgganError
 from eggan.files import clear_up, write_atomically
 from eggan.losses import LEVELS
@@ -45,6 +45,7 @@ from eggan.training.card import model_card, rival_card
 from eggan.training.checkpoint import read_checkpoint, write_checkpoint
 from eggan.training.classifiers import classifier
 from eggan.training.config import TrainConfig
+from eggan.training.photographs import photographs
 from eggan.training.run import Run
 from eggan.training.samples import Samples
 from eggan.weights import official_vgg19
@@ -81,11 +82,12 @@ def train(config: RunConfig, out: Path) -> Path:
         _settle_config(config, out)
     faces, val = read_faces(config.data, config.image_size), read_faces(config.val, config.image_size)
     check_people_apart(faces, val)
-    with process.main_process_first():  # the others find its classifiers in the cache
+    with process.main_process_first():  # the others find its classifiers and crops in the cache
         objective, card = _method(config, faces, out, console, process.device)
+        photos = _photographs(config, out)
     if start is not None:
         objective.model.load_state_dict(start.state_dict())
-    run = Run(config, objective, TrainingRows(as_taught(objective.model, faces)), process)
+    run = Run(config, objective, TrainingRows(as_taught(objective.model, faces)), process, photos)
     if state is not None:
         _take_up(run, state, out)
     elif start is not None:
@@ -285,6 +287,12 @@ def _judges(
     whose = "C_id, no VGG19 weights were given" if vgg19 is None else f"VGG19 with the weights in {w.vgg19}"
     say(f"φ₃ of the perceptual loss: relu3_1 of {whose}.")
     return Judges(C_exp, C_id, vgg19), f"relu3_1 of {whose}"
+
+
+def _photographs(config: RunConfig, out: Path) -> Photographs | None:
+    if config.photos is None:
+        return None
+    return photographs(config.photos, config.image_size, out.parent / "photographs", read=config.photographed > 0)
 
 
 def _objective(config: TrainConfig, judges: Judges) -> Objective:

@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from eggan import __version__
 from eggan.action_units import MAX_INTENSITY
 from eggan.data.batches import Photographs
 from eggan.data.by_file import pictures_in
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import align, detect, open_photograph, select
+from eggan.files import write_atomically
 from eggan.pixels import to_floats
 from eggan.progress import track
 
 __all__ = ["aligned_crops", "photographs"]
 
 
-def photographs(folder: Path, size: int, *, read: bool) -> Photographs:
+def photographs(folder: Path, size: int, cache: Path, *, read: bool) -> Photographs:
     """The `aligned_crops` of a folder and, if they are to be read, their AUs by the built-in estimator.
 
     Raises:
         EgganError: as `aligned_crops`.
     """
-    crops = aligned_crops(folder, size)
+    crops = aligned_crops(folder, size, cache)
     u = ActionUnitEstimator.from_pretrained().read(to_floats(crops)) / MAX_INTENSITY if read else None
     return Photographs(crops, u)
 
 
-def aligned_crops(folder: Path, size: int) -> Tensor:
+def aligned_crops(folder: Path, size: int, cache: Path) -> Tensor:
     """The largest face of every picture in a folder in which one can be aligned, uint8 (N, 3, size, size).
+
+    Args:
+        folder: of photographs.
+        size: side of the crops in pixels.
+        cache: folder of `photographs-HASH.npy` files: what was aligned once is taken from there.
 
     Raises:
         EgganError: there is no such folder, or no face in it can be aligned.
     """
-    crops = []
-    for path in track(pictures_in(folder), f"aligning {folder}"):
-        try:
-            pixels = open_photograph(path).pixels
-            (face,) = select(detect(pixels), "largest", str(path))
-        except EgganError:
-            continue
-        crops.append(torch.from_numpy(align(pixels, face, size)).permute(2, 0, 1))
-    if not crops:
-        raise EgganError(f"No face could be aligned in any file of {folder}: give a folder of photographs.")
-    return torch.stack(crops)
+    paths = pictures_in(folder)
+    facts = [__version__, str(size), *(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)]
+    kept = cache / f"photographs-{hashlib.sha256(ascii(facts).encode()).hexdigest()[:16]}.npy"
+    if not kept.is_file():
+        crops = []
+        for path in track(paths, f"aligning {folder}"):
+            try:
+                pixels = open_photograph(path).pixels
+                (face,) = select(detect(pixels), "largest", str(path))
+            except EgganError:
+                continue
+            crops.append(align(pixels, face, size).transpose(2, 0, 1))
+        if not crops:
+            raise EgganError(f"No face could be aligned in any file of {folder}: give a folder of photographs.")
+        write_atomically(kept, lambda beside: np.save(beside, np.stack(crops)))
+    return torch.from_numpy(np.load(kept))

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from eggan.data import Batch, draw_batch
-from eggan.data.batches import TrainingRows, moved, turned_round
+from eggan.data.batches import Photographs, TrainingRows, moved, turned_round
 from eggan.errors import EgganError
 from eggan.method import Method, Model, RunConfig
 from eggan.objective import Terms
-from eggan.training.photographs import photographs
 
 __all__ = ["Run"]
 
@@ -37,14 +36,19 @@ class Run:
         objective: the method, for EGGAN Eq. 7, with its networks; moved to the process's device.
         rows: the faces to learn from.
         process: this process among those that share the run.
+        photos: photographs, to learn from beside the faces.
     """
 
-    def __init__(self, config: RunConfig, objective: Method, rows: TrainingRows, process: PartialState) -> None:
-        self.config, self.rows, self.process = config, rows, process
+    def __init__(
+        self,
+        config: RunConfig,
+        objective: Method,
+        rows: TrainingRows,
+        process: PartialState,
+        photos: Photographs | None = None,
+    ) -> None:
+        self.config, self.rows, self.process, self.photos = config, rows, process, photos
         self.objective = objective.to(process.device)
-        self.photos = (
-            photographs(config.photos, config.image_size, read=config.photographed > 0) if config.photos else None
-        )
         self.step = 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.average = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
