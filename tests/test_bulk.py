@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,7 +131,7 @@ def test_shards_hold_what_the_table_holds(mixed: Path, tmp_path: Path, eggan: Eg
     with (tmp_path / "aus.csv").open() as file:
         table = [[float(row[column]) for column in COLUMNS] for row in csv.DictReader(file)]
     np.testing.assert_allclose(rows.iloc[[0, 4]][list(COLUMNS)].to_numpy(float), table, atol=6e-4)  # three decimals
-    assert sorted(path.name for path in out.iterdir()) == ["job.json", "rejected.parquet", "shards"]
+    assert sorted(path.name for path in out.iterdir()) == [".rejected", "job.json", "rejected.parquet", "shards"]
 
 
 def test_a_job_goes_on_where_it_stopped_and_ends_alike(
@@ -162,6 +163,10 @@ def test_a_job_goes_on_where_it_stopped_and_ends_alike(
     before = {path: path.stat().st_mtime_ns for path in cut.rglob("*.parquet")}
     assert eggan("annotate", mixed, "-o", cut)[1].endswith("4 of 4 parts were there\n")
     assert before == {path: path.stat().st_mtime_ns for path in cut.rglob("*.parquet")}
+    rejected = pq.read_table(cut / "rejected.parquet")
+    (cut / "shards" / "part-000001.parquet").unlink()
+    assert eggan("annotate", mixed, "-o", cut)[1].endswith("3 of 4 parts were there\n")
+    assert pq.read_table(cut / "rejected.parquet").equals(rejected)
 
 
 def test_another_job_and_another_folder_are_refused(mixed: Path, tmp_path: Path, eggan: Eggan) -> None:
@@ -203,6 +208,16 @@ def test_edits_are_those_of_the_editor(mixed: Path, tmp_path: Path, eggan: Eggan
     assert written["output"].tolist() == [f"pictures/{name}" for name in names]
     assert (files / written["output"][0]).read_bytes() == rows["image"][0]
     assert explain(files / "pictures/sub/a.jpg")["edits"][0]["target"]["AU12_r"] == 4
+
+
+def test_pictures_that_would_be_written_to_one_file_are_refused_before_the_work(mixed: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    (twin / "sub").mkdir(parents=True)
+    shutil.copy(mixed / "sub" / "a.jpg", twin / "sub")
+    change = bulk.Change("small", {12: 4.0})
+    with pytest.raises(EgganError, match=r"sub/a\.jpg and .*sub/a\.jpg would both be written to pictures/sub/a\.jpg"):
+        bulk.edit([mixed, twin], tmp_path / "out", change, files=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_edit_that_cannot_be_put_back_is_rejected_and_the_job_goes_on(

@@ -161,6 +161,10 @@ def test_cross_talk_is_the_mean_movement_of_the_single_rows() -> None:
     assert found is not None
     assert found.slopes == pytest.approx(np.full(17, 0.5))
     assert found.off_target == pytest.approx(0.1)
+    moved[3] = np.nan  # a face that the judge did not find: AU 5 has another row
+    again = _cross_talk(moved, asked, np.arange(39) < 34)
+    assert again is not None
+    assert again.moved == pytest.approx(found.moved)
     assert _cross_talk(moved[:10], asked[:10], np.arange(10) < 10) is None
 
 
@@ -190,6 +194,20 @@ def test_the_papers_protocol_reads_the_label_source_as_its_own_floor(
     assert figures.scalars["au_mse_floor"] == (0, 0, 0)
     assert figures.scalars["au_pcc_floor"].mean == pytest.approx(1)
     assert figures.scalars["au_mse"].mean > 0
+
+
+def test_real_pairs_of_the_papers_protocol_are_two_images(make_faces_file: Callable[..., Path]) -> None:
+    class SamePicture(PixelVerifier):
+        def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+            return -1 + (a == b).flatten(1).all(dim=1).float()
+
+    shown = read_faces(make_faces_file(), 32)
+    model = EGGAN(ModelConfig(image_size=32, network=ComposeForm(widths=(8, 16)))).eval()
+    figures = evaluate_paper(model, shown, shown, Judges(MeanReader(), SamePicture()))
+    assert figures.scalars["identity_accuracy_real"].mean == 0
+    alone = shown.select(np.unique(shown.identity, return_index=True)[1])
+    figures = evaluate_paper(model, shown, alone, Judges(MeanReader(), SamePicture()))
+    assert figures.scalars["identity_accuracy_real"].mean == 1
 
 
 @pytest.mark.parametrize("protocol", ["own", "paper"])

@@ -144,7 +144,9 @@ def test_the_papers_form_paints_at_its_own_size_whatever_the_sources() -> None:
         ({"image_size": 8}, "image_size"),
         ({"image_size": 64}, "generator_widths"),
         ({"image_size": 128, "network": {"form": "compose", "widths": [4, 8]}}, "multiples of 8"),
-        ({"image_size": 16, "network": {"form": "compose", "widths": [8] * 5}}, "too many"),
+        ({"image_size": 16, "network": {"form": "compose", "widths": [8] * 6}}, "halved 5 times"),
+        ({"image_size": 32, "network": {"form": "compose", "patch": 4}}, "patches of 4"),
+        ({"image_size": 32, "network": {"form": "compose", "patch": 3}}, "patches of 3"),
         ({"image_size": 128, "network": {"form": "compose", "flow_range": 0}}, "flow_range"),
         ({"image_size": 128, "network": {"form": "dream"}}, "form"),
         ({"image_size": 128, "colours": 3}, "colours"),
@@ -225,6 +227,23 @@ def test_a_failed_save_leaves_what_was_there_whole(
         make_model(LATENT).save_pretrained(folder, "new")
     assert [path.name for path in tmp_path.iterdir()] == (["mine"] if had_one else [])
     assert ({path.name: path.read_bytes() for path in folder.iterdir()} if had_one else {}) == before
+
+
+def test_an_interrupt_between_the_two_renames_gives_the_old_folder_its_name_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_model(COMPOSE).save_pretrained(tmp_path / "mine", "old")
+    rename, calls = Path.rename, []
+
+    def interrupted(path: Path, to: Path) -> Path:
+        calls.append(path)
+        return rename(path, to) if len(calls) != 2 else [][0]
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(IndexError):
+        make_model(COMPOSE).save_pretrained(tmp_path / "mine", "new")
+    assert (tmp_path / "mine" / "README.md").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -428,6 +428,12 @@ def test_a_step_updates_the_critics_on_each_batch_and_the_learners_on_the_last(
     assert any(not torch.equal(before[name], tensor) for name, tensor in m.model.state_dict().items())
 
 
+def test_a_method_that_mixes_the_images_of_a_batch_is_not_cut_into_pieces(faces: Faces) -> None:
+    config = load_rival_config("homointerpgan", "small", [*settings("homointerpgan"), "accumulate=2"])
+    with pytest.raises(EgganError, match="needs one process and accumulate=1, not 1 and 2"):
+        Run(config, method("homointerpgan"), TrainingRows(faces), PartialState(cpu=True))
+
+
 # --- Through the command line ----------------------------------------------------------------------------------------
 
 

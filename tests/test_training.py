@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from eggan.data import read_faces
 from eggan.errors import EgganError
-from eggan.model import EGGAN
+from eggan.model import EGGAN, ComposeForm, ModelConfig
 from eggan.training.card import model_card
 from eggan.training.classifiers import classifier
 from eggan.training.config import TrainConfig, load_config
 from eggan.training.loop import Stopped, describe, train
 from eggan.training.run import Run
+from eggan.training.samples import Samples
 
 TOY = ["image_size=32", "batch_size=4", "steps=6", "checkpoint_every=3", "log_every=1", "precision=float32"]
 TOY_COMPOSE = [*TOY, "network.widths=[8,16]", "critic_widths=[8,16]"]
@@ -277,11 +282,24 @@ def test_people_in_both_splits_are_refused(toy: Callable[..., TrainConfig], tmp_
         train(config.model_copy(update={"val": config.data}), tmp_path / "run")
 
 
+def test_samples_show_people_of_whatever_sessions(make_faces_file: Callable[..., Path]) -> None:
+    val = read_faces(make_faces_file(), 32)
+    apart = replace(val, session=val.session + 5)
+    samples, expected = (Samples(faces, torch.device("cpu")) for faces in (apart, val))
+    assert samples.people == expected.people
+    alone = val.people[0]
+    one_row = Samples(
+        apart.select(np.flatnonzero((val.identity != alone) | (np.arange(len(val)) == 0))), torch.device("cpu")
+    )
+    assert one_row.people[0] == 0
+    assert len(one_row.people) == 1 + 2 * 3
+    model = EGGAN(ModelConfig(image_size=32, network=ComposeForm(widths=(8, 16))))
+    assert one_row.draw(model).size == expected.draw(model).size
+
+
 def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
     toy: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    from eggan.data import read_faces
-
     said: list[str] = []
     config = toy("small-paper")
     faces = read_faces(config.data, 32)
@@ -292,6 +310,12 @@ def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
     classifier("C_exp", toy("small-paper", "seed=7"), faces, tmp_path / "cache", said.append)
     assert "trained" in said[2]
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for n in range(2):
+        shutil.copy(config.data, shards / f"{n}.parquet")
+        classifier("C_exp", config, read_faces(shards, 32), tmp_path / "cache", said.append)
+        assert "trained" in said[-1]
 
 
 def test_a_stop_signal_saves_the_step_it_came_in(

@@ -4,7 +4,7 @@ OUT/job.json                      what was asked, so that another job is not mix
 OUT/shards/part-000000.parquet …  the rows of one chunk of pictures each, in the order of the inputs; whole or not there
 OUT/pictures/                     edited pictures, where files are asked for
 OUT/rejected.parquet              file, number and reason of each picture that has no row; written last
-OUT/.rejected/                    the same by chunk, while the job runs
+OUT/.rejected/                    the same by chunk
 
 The same command again takes up the chunks that have no shard yet. What a shard holds does not depend on where it
 was made, nor on how many work.
@@ -116,7 +116,7 @@ def annotate(inputs: Sequence[str | Path], out: str | Path, face: str = "largest
     stages = Stages(
         partial(_look, which=face, side=estimator.config.image_size), _load_reader, partial(_write_read, shards=shards)
     )
-    return _run(inputs, shards, stages, f"annotate {face}", cluster)
+    return _run(list_items(inputs), shards, stages, f"annotate {face}", cluster)
 
 
 def edit(
@@ -135,23 +135,24 @@ def edit(
         What was done, in a line.
 
     Raises:
-        EgganError: as `annotate`; or the model or a target is wrong.
+        EgganError: as `annotate`; or the model or a target is wrong, or two pictures would be written to one file.
     """
     shards = _Shards(str(out), EDITED)
     check_request(change.targets, change.only, change.relative, change.face, change.crop)
+    items = list_items(inputs)
+    if files:
+        _check_apart(items)
     side = Editor.from_pretrained(change.model, device="cpu").crop_side
     stages = Stages(
         partial(_look, which=change.face, side=side),
         partial(_load_editor, change),
         partial(_write_edited, shards=shards, change=change, files=files),
+        gpu=True,
     )
-    return _run(inputs, shards, stages, f"edit {files} {change}", cluster)
+    return _run(items, shards, stages, f"edit {files} {change}", cluster)
 
 
-def _run(
-    inputs: Sequence[str | Path], shards: _Shards, stages: Stages[Part, Counts], asked: str, cluster: str | None
-) -> str:
-    items = list_items(inputs)
+def _run(items: list[Item], shards: _Shards, stages: Stages[Part, Counts], asked: str, cluster: str | None) -> str:
     if cluster is not None and "://" not in shards.root:  # a worker stands in another folder
         shards.root = str(Path(shards.root).absolute())
     parts = [Part(n, items[start : start + CHUNK]) for n, start in enumerate(range(0, len(items), CHUNK))]
@@ -263,6 +264,17 @@ def _output(item: Item) -> str:
     return f"pictures/{item.below}{'' if kept else f'{number}.png'}"
 
 
+def _check_apart(items: Sequence[Item]) -> None:
+    taken: dict[str, Item] = {}
+    for item in items:
+        name = _output(item)
+        if name in taken:
+            raise EgganError(
+                f"{taken[name].place} and {item.place} would both be written to {name}: rename one, or give --shards."
+            )
+        taken[name] = item
+
+
 # --- Shards ----------------------------------------------------------------------------------------------------------
 
 
@@ -295,8 +307,12 @@ class _Shards:
 
     def write(self, number: int, rows: Sequence[dict[str, Any]], rejected: Sequence[dict[str, Any]]) -> Counts:
         """Write a shard; what was rejected first, for a part whose shard is there is done."""
+        reasons = f".rejected/{_name(number)}"
+        fs, root = file_system(self.root)
         if rejected:
-            self.put(f".rejected/{_name(number)}", _parquet(rejected, REJECTED))
+            self.put(reasons, _parquet(rejected, REJECTED))
+        elif fs.exists(f"{root}/{reasons}"):  # of a shard that was removed to be made again
+            fs.rm(f"{root}/{reasons}")
         self.put(f"shards/{_name(number)}", _parquet(rows, self.schema))
         return Counts(len({(row["file"], row["number"]) for row in rows}), len(rejected))
 
@@ -304,14 +320,14 @@ class _Shards:
         """Gather what was rejected into one file, and remove what workers that died left behind."""
         fs, root = file_system(self.root)
         found = sorted(path for path in _names(fs, f"{root}/.rejected") if path.startswith("part-"))
-        if found or "rejected.parquet" not in _names(fs, root):
-            tables = [pq.read_table(io.BytesIO(fs.cat_file(f"{root}/.rejected/{name}"))) for name in found]
-            self.put("rejected.parquet", _parquet(pa.concat_tables([REJECTED.empty_table(), *tables]), REJECTED))
-        if fs.exists(f"{root}/.rejected"):
-            fs.rm(f"{root}/.rejected", recursive=True)
-        for name in _names(fs, f"{root}/shards"):
-            if name.startswith("."):
-                fs.rm(f"{root}/shards/{name}")
+        tables = [pq.read_table(io.BytesIO(fs.cat_file(f"{root}/.rejected/{name}"))) for name in found]
+        data = _parquet(pa.concat_tables([REJECTED.empty_table(), *tables]), REJECTED)
+        if "rejected.parquet" not in _names(fs, root) or fs.cat_file(f"{root}/rejected.parquet") != data:
+            self.put("rejected.parquet", data)
+        for folder in ("shards", ".rejected"):
+            for name in _names(fs, f"{root}/{folder}"):
+                if name.startswith("."):
+                    fs.rm(f"{root}/{folder}/{name}")
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file beside, then give it its name."""

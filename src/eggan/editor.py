@@ -352,6 +352,8 @@ class Editor:
         """
         if not track:
             raise EgganError("The track has no rows of Action Units.")
+        for row in track:
+            check_request(row, False, False, face, crop)
         plan = self._plan(_photograph(photo), track[0], False, False, face, crop)
         return self._follow(plan, ([list(row)] * len(plan.sources) for row in track))
 
@@ -396,11 +398,12 @@ class Editor:
             The edit, as `edit` gives it: at the crop's size where the model composes, else at the model's own.
 
         Raises:
-            EgganError: the crop is not square or too small; or a target is wrong, as `edit`.
+            EgganError: the crop is not square or too small; or a target or `source` is wrong, as `edit`.
         """
         pixels = _square(crop)
         own = self._sources.get((_digest(pixels), None), lambda: self._source(pixels, None))
         if source is not None:
+            check_request(source, False, False, "largest", False)
             u_i = torch.tensor([list(source)], device=self.device) / MAX_INTENSITY
             own = own._replace(action_units=list(source), code=own.code._replace(u_i=u_i))
         target = _target(own.action_units, targets, only, relative)

@@ -89,11 +89,11 @@ def new_folder(folder: Path, kind: str) -> Iterator[Path]:
             folder.rename(old / folder.name)
             try:
                 beside.rename(folder)
-            except OSError:
+            except BaseException:  # Ctrl-C too
                 (old / folder.name).rename(folder)
+                old.rmdir()
                 raise
-            finally:
-                shutil.rmtree(old)
+            shutil.rmtree(old)
         else:
             beside.rename(folder)
     finally:

@@ -2,8 +2,8 @@
 
 A stage is a plain function of one chunk's data: `look` reads and prepares, `infer` holds the model, `finish` encodes
 and writes. Here, threads look and finish while this thread infers. On a cluster they are map stages of one Ray Data
-pipeline (one stage where no GPU is), which has the queues, the back-pressure and the repetition of what a dead worker
-had in hand: a stage may run twice for a chunk, so `finish` must leave the same when it does.
+pipeline (one stage where no GPU is used), which has the queues, the back-pressure and the repetition of what a dead
+worker had in hand: a stage may run twice for a chunk, so `finish` must leave the same when it does.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ class Stages(NamedTuple, Generic[Chunk, Result]):
         look: reads a chunk; many at once.
         load: gives `infer`, from what `look` gave to what `finish` takes; called once in each place where a model is.
         finish: gives what is to be known of the chunk; many at once.
+        gpu: whether `infer` runs on a GPU where there is one.
     """
 
     look: Callable[[Chunk], Any]
     load: Callable[[], Callable[[Any], Any]]
     finish: Callable[[Any], Result]
+    gpu: bool = False
 
 
 def flow(chunks: Sequence[Chunk], stages: Stages[Chunk, Result], cluster: str | None = None) -> Iterator[Result]:
@@ -101,7 +103,7 @@ def _on_ray(chunks: Sequence[Chunk], stages: Stages[Chunk, Result], cluster: str
     rows = [{"chunk": _packed(chunk)} for chunk in chunks]
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
     kinds = ray.cluster_resources()
-    if gpus := int(kinds.get("GPU", 0)):
+    if stages.gpu and (gpus := int(kinds.get("GPU", 0))):
         data = data.map(_Stage(stages.look), num_cpus=1)
         data = data.map(_Model, fn_constructor_args=(stages.load,), num_gpus=1, compute=_actors(ray, gpus))
         data = data.map(_Stage(stages.finish), num_cpus=1)

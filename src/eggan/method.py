@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class Settings(BaseModel):
 class RunConfig(Settings):
     """What every run depends on, whatever its method; saved resolved as `config.yaml` in its folder."""
 
+    whole_batch: ClassVar[bool] = False
+    """Whether the images of a batch meet one another, so that it can be neither shared nor cut into pieces."""
     method: str
     data: Path = Path("data/facsynth/train.parquet")
     val: Path = Path("data/facsynth/val.parquet")

@@ -63,8 +63,12 @@ class ModelConfig(BaseModel):
                     f"generator_widths needs {self.image_size.bit_length() - 1} widths for {self.image_size} pixels"
                     f" (one for the 2×2 seed, one for each doubling), and has {len(widths)}"
                 )
-            case LatentForm(encoder_widths=widths) | ComposeForm(widths=widths) if 2 ** len(widths) > self.image_size:
+            case LatentForm(encoder_widths=widths) if 2 ** len(widths) > self.image_size:
                 raise ValueError(f"{len(widths)} halvings are too many for {self.image_size} pixels")
+            case ComposeForm(widths=widths, patch=patch) if self.image_size % (patch << (len(widths) - 1)):
+                raise ValueError(
+                    f"{self.image_size} pixels cannot be cut into patches of {patch} and halved {len(widths) - 1} times"
+                )
         return self
 
 

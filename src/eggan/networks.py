@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 
 from eggan.layers import GroupNorm, doubled
 
@@ -350,7 +350,8 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
     h, w = source.shape[-2:]
     if fields.mask.shape[-2:] != (h, w):
         fields = Fields(*(interpolate(field, (h, w), mode="bilinear", align_corners=False) for field in fields))
-    still = affine_grid(torch.eye(2, 3, device=source.device)[None], [1, 1, h, w], align_corners=False)
+    x, y = (2 * (torch.arange(side, device=source.device) + 0.5) / side - 1 for side in (w, h))
+    still = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # `affine_grid`, which autocast would round
     warped = grid_sample(source, still + fields.flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
     shaded = ((warped + 1) * fields.shade.exp() - 1).clamp(max=1)
     return fields.mask * fields.colour + (1 - fields.mask) * shaded

@@ -114,14 +114,6 @@ class Objective(nn.Module):
             if judge is not None:
                 judge.eval().requires_grad_(False)
 
-    def train(self, mode: bool = True) -> Objective:
-        """Training mode for all but the frozen networks."""
-        super().train(mode)
-        for judge in (self.C_exp, self.C_id, self.phi):
-            if judge is not None:
-                judge.eval()
-        return self
-
     @property
     def critics(self) -> list[nn.Module]:
         """What `discriminator_loss` teaches."""

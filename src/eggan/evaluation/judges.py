@@ -72,9 +72,6 @@ class OpenFaceJudge:
     """OpenFace, the annotator of the paper; see `eggan.data.openface`.
 
     Faces smaller than `SIDE` pixels are enlarged, since its detector misses small ones.
-
-    Attributes:
-        missed: how many images of the last `read` had no face in them that counts.
     """
 
     name = "OpenFace"
@@ -83,7 +80,6 @@ class OpenFaceJudge:
     def __init__(self, executable: str | Path | None = None) -> None:
         """Find the executable, as `OpenFace` does."""
         self.openface = OpenFace(executable)
-        self.missed = 0
 
     def read(self, images: Tensor) -> Tensor:
         """Intensities (N, 17) in 0..5 of images (N, 3, H, H) in [-1, 1]; NaN rows where no face counts.
@@ -95,7 +91,6 @@ class OpenFaceJudge:
         pictures = (_pixels(resized(image[None], side))[0] for image in images)
         best = [most_confident(readings) for readings in self.openface.read(pictures)]
         rows = [None if reading is None else reading.action_units for reading in best]
-        self.missed = sum(row is None for row in rows)
         return torch.tensor([row or [float("nan")] * len(COLUMNS) for row in rows]).view(-1, len(COLUMNS))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from eggan.action_units import COLUMNS, MAX_INTENSITY, NUMBERS
+from eggan.action_units import COLUMNS, EMOTIONS, MAX_INTENSITY, NUMBERS
 from eggan.data import Faces
 from eggan.errors import EgganError
 from eggan.evaluation.judges import ActionUnitJudge, IdentityJudge
@@ -29,7 +29,6 @@ __all__ = [
 
 BATCH = 64
 PAPER_TARGETS = 1392
-PAPER_EMOTIONS = ("neutral", "angry", "contemptuous", "disgusted", "fearful", "happy", "sad", "surprised")
 GEMM_SIDE = 1024
 
 
@@ -172,9 +171,9 @@ def evaluate(model: Model, faces: Faces, judges: Judges, *, sweep_people: int = 
     asked, single = wanted - faces.action_units.numpy()[s], emotion == "single"
     moved = {kind: readings[kind] - read[s] for kind in ("", "_floor")}
     cross_talk, cross_talk_floor = (_cross_talk(change, asked, single) for change in moved.values())
-    if cross_talk is not None:
+    if cross_talk is not None and cross_talk_floor is not None:
         for kind, change in moved.items():
-            scalars[f"off_target{kind}"] = bootstrap(partial(_off_target_of, change, wanted, emotion), people)
+            scalars[f"off_target{kind}"] = bootstrap(partial(_off_target_of, change, asked, single), people)
     by_emotion = {}
     for word in sorted(set(emotion)):
         of = emotion == word
@@ -192,7 +191,7 @@ def evaluate_paper(model: Model, label_faces: Faces, faces: Faces, judges: Judge
     between what the judge reads off target and edit (Table 1). "Real" pairs of Table 2 are two images of the source.
     """
     rng = np.random.default_rng(seed)
-    rows = np.flatnonzero(np.isin(label_faces.emotion.astype(str), PAPER_EMOTIONS))
+    rows = np.flatnonzero(np.isin(label_faces.emotion.astype(str), list(EMOTIONS)))
     t = rng.permutation(rows)[:PAPER_TARGETS]
     s = rng.integers(len(faces), size=len(t))
     edits = edit_pairs(model, faces, s, asked_for(model, label_faces, t))
@@ -202,9 +201,15 @@ def evaluate_paper(model: Model, label_faces: Faces, faces: Faces, judges: Judge
     people = faces.identity[s]
     scalars = _au_scalars(readings, wanted, people)
     if judges.identity is not None:
-        other = np.array([rng.choice(np.flatnonzero(faces.identity == who)) for who in people])
+        other = np.array([_another(faces, row, rng) for row in s])
         scalars |= _identity_scalars(judges.identity, edits, faces, Pairs(s, other))
     return Figures(scalars, _per_au(readings, wanted), {})
+
+
+def _another(faces: Faces, row: int, rng: np.random.Generator) -> int:
+    """Another row of the same person; the row itself where there is none."""
+    others = np.flatnonzero(faces.identity == faces.identity[row])
+    return int(rng.choice(others[others != row])) if len(others) > 1 else row
 
 
 def _au_scalars(readings: dict[str, np.ndarray], wanted: np.ndarray, people: np.ndarray) -> dict[str, Interval]:
@@ -265,7 +270,11 @@ def _reconstruction_scalars(model: Model, faces: Faces, rows: np.ndarray) -> dic
 
 
 def _cross_talk(moved: np.ndarray, asked: np.ndarray, single: np.ndarray) -> CrossTalk | None:
-    """Means over people of the rows in which one AU was asked for alone (AU 25 goes with AU 26)."""
+    """Means over people of the rows in which one AU was asked for alone (AU 25 goes with AU 26).
+
+    Rows in which the judge found no face are left out; None where an AU has no row.
+    """
+    single = single & ~np.isnan(moved).any(axis=1)
     which = np.where(single, asked.argmax(axis=1), -1)
     if set(which[single]) != set(range(len(NUMBERS))):
         return None
@@ -273,8 +282,8 @@ def _cross_talk(moved: np.ndarray, asked: np.ndarray, single: np.ndarray) -> Cro
     return CrossTalk(np.stack([m for m, _ in by_au]), np.stack([a for _, a in by_au]))
 
 
-def _off_target_of(moved: np.ndarray, wanted: np.ndarray, emotion: np.ndarray, rows: np.ndarray) -> float:
-    found = _cross_talk(moved[rows], wanted[rows], emotion[rows] == "single")
+def _off_target_of(moved: np.ndarray, asked: np.ndarray, single: np.ndarray, rows: np.ndarray) -> float:
+    found = _cross_talk(moved[rows], asked[rows], single[rows])
     return found.off_target if found is not None else float("nan")
 
 
@@ -286,7 +295,7 @@ def _sweep(
         targets[j, :, :, j] = torch.tensor(asked)[:, None] / MAX_INTENSITY
     edits = edit_pairs(model, faces, np.tile(rows, len(NUMBERS) * len(asked)), targets.flatten(0, 2))
     read = judge.read(to_floats(edits)).unflatten(0, targets.shape[:3])
-    return Sweep(tuple(asked), torch.stack([read[j, :, :, j].mean(dim=1) for j in range(len(NUMBERS))]).numpy())
+    return Sweep(tuple(asked), torch.stack([read[j, :, :, j].nanmean(dim=1) for j in range(len(NUMBERS))]).numpy())
 
 
 def _speed(model: Model, faces: Faces) -> tuple[Interval, float]:

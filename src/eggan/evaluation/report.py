@@ -121,7 +121,10 @@ def build_report(
         "fig3": ("Interpolation (Fig. 3, Eq. 8)", interpolation_sheet(models, faces)),
         "au_mse": ("AU MSE by AU", au_bars(figures, "au_mse", "AU MSE")),
         "au_pcc": ("AU PCC by AU", au_bars(figures, "au_pcc", "AU PCC")),
-        **{f"cross_talk_{Path(n).name}": (f"Cross-talk of {n}", cross_talk_map(n, found)) for n, found in talk.items()},
+        **{
+            f"cross_talk_{n.strip('/').replace('/', '-')}": (f"Cross-talk of {n}", cross_talk_map(n, found))
+            for n, found in talk.items()
+        },
     }
     sweeps = {name: f.sweep for name, f in figures.items() if f.sweep is not None}
     if sweeps:

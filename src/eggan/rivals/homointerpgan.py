@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -52,6 +52,7 @@ class HomoInterpGANLosses(Settings):
 class HomoInterpGANRun(JudgedConfig):
     """A run of HomoInterpGAN; defaults as in the public code, but for `steps`, which it leaves open."""
 
+    whole_batch: ClassVar[bool] = True
     method: Literal["homointerpgan"] = "homointerpgan"
     batch_size: int = Field(32, ge=2)
     critic_steps: int = Field(5, ge=1)

@@ -80,9 +80,9 @@ def train(config: RunConfig, out: Path) -> Path:
     )
     with process.main_process_first():
         _settle_config(config, out)
-    faces, val = read_faces(config.data, config.image_size), read_faces(config.val, config.image_size)
-    check_people_apart(faces, val)
-    with process.main_process_first():  # the others find its classifiers and crops in the cache
+    with process.main_process_first():  # the others find its decoded shards, classifiers and crops in the cache
+        faces, val = read_faces(config.data, config.image_size), read_faces(config.val, config.image_size)
+        check_people_apart(faces, val)
         objective, card = _method(config, faces, out, console, process.device)
         photos = _photographs(config, out)
     if start is not None:

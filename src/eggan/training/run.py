@@ -57,11 +57,17 @@ class Run:
         if self.critics:
             self.optimizers["D_z, D_img"] = self._adam(self.critics)
         self.updates = config.critic_steps if self.critics else 1
-        share, left = divmod(config.batch_size, process.num_processes * config.accumulate)
+        pieces = process.num_processes * config.accumulate
+        if config.whole_batch and pieces > 1:
+            raise EgganError(
+                f"{config.method} mixes the images of a batch, so that it needs one process and accumulate=1, "
+                f"not {process.num_processes} and {config.accumulate}."
+            )
+        share, left = divmod(config.batch_size, pieces)
         if left:
             raise EgganError(
                 f"batch_size {config.batch_size} does not divide among {process.num_processes} processes with "
-                f"accumulate {config.accumulate}: choose a multiple of {process.num_processes * config.accumulate}."
+                f"accumulate {config.accumulate}: choose a multiple of {pieces}."
             )
         first = process.process_index * config.accumulate * share
         self.part = slice(first, first + config.accumulate * share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -15,14 +16,15 @@ __all__ = ["Samples"]
 
 
 class Samples:
-    """Four validation people, always the same rows of each as targets."""
+    """Four validation people, always the same rows of each as targets; who has one row in the session is its own."""
 
     def __init__(self, val: Faces, device: torch.device) -> None:
         sources, targets = [], []
+        shots = val.shots
         for person in val.people[:4]:
-            mine = [i for i in range(len(val)) if val.identity[i] == person and val.session[i] == 0]
+            mine = np.flatnonzero(shots == shots[val.identity == person].min()).tolist()
             neutral = next((i for i in mine if val.emotion[i] == "neutral"), mine[0])
-            others = [i for i in mine if i != neutral][:7]
+            others = [i for i in mine if i != neutral][:7] or [neutral]
             sources += [neutral] * len(others)
             targets += others
         self.people = sources
@@ -42,5 +44,5 @@ class Samples:
             places = [k for k, s in enumerate(self.people) if s == source]
             rows += [[own[places[0]], *(edits[k] for k in places)], [own[places[0]], *(true[k] for k in places)]]
             labels += ["edit", "true"]
-        columns = ["source", *(str(k + 1) for k in range(len(rows[0]) - 1))]
+        columns = ["source", *(str(k + 1) for k in range(max(map(len, rows)) - 1))]
         return contact_sheet(rows, labels, columns, 96)
