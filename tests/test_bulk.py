@@ -169,6 +169,14 @@ def test_a_job_goes_on_where_it_stopped_and_ends_alike(
     assert pq.read_table(cut / "rejected.parquet").equals(rejected)
 
 
+def test_a_job_in_the_folder_that_it_reads_goes_on_and_is_no_input(mixed: Path, tmp_path: Path, eggan: Eggan) -> None:
+    out = mixed / "aus"
+    assert eggan("annotate", mixed, "-o", out)[1] == f"{out}: 5 pictures done, 6 rejected\n"
+    assert eggan("annotate", mixed, "-o", out)[1].endswith("1 of 1 parts were there\n")
+    inside = list_items([out / "shards"], leave_out=str(out))
+    assert [item.number for item in inside] == [None]  # named by itself it counts, and has no pictures
+
+
 def test_another_job_and_another_folder_are_refused(mixed: Path, tmp_path: Path, eggan: Eggan) -> None:
     out = tmp_path / "aus"
     eggan("annotate", mixed / "b.png", "-o", out)

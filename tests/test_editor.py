@@ -166,6 +166,18 @@ def test_an_emotion_or_a_vector_sets_all_seventeen(compose_editor: Editor, photo
     vector = [EMOTIONS["happy"].get(number, 0.0) for number in NUMBERS]
     (same,) = compose_editor.edit(photograph, vector).info["eggan"].edits
     assert same.target == edit.target
+    (halved,) = compose_editor.edit(photograph, "happy:0.5").info["eggan"].edits
+    assert {name: value for name, value in halved.target.items() if value} == {"AU06_r": 2, "AU12_r": 2.25, "AU25_r": 2}
+
+
+def test_numbers_of_numpy_are_numbers(compose_editor: Editor, photograph: Image.Image) -> None:
+    expected = np.asarray(compose_editor.edit(photograph, {12: 4}))
+    for targets in ({12: np.float64(4)}, {np.int64(12): np.float32(4)}, {12: np.int64(4)}):
+        np.testing.assert_array_equal(np.asarray(compose_editor.edit(photograph, targets)), expected)
+    whole = np.asarray(compose_editor.edit(photograph, np.full(17, 2.5)))
+    np.testing.assert_array_equal(np.asarray(compose_editor.edit(photograph, [2.5] * 17)), whole)
+    (frame,) = compose_editor.animate(photograph, np.full((1, 17), 2.5))
+    np.testing.assert_array_equal(frame.photograph.pixels, whole)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +189,8 @@ def test_an_emotion_or_a_vector_sets_all_seventeen(compose_editor: Editor, photo
         ("hungry", {}, '"hungry" is not a known emotion'),
         ({12: 6}, {}, r"Intensity 6 of AU 12 is outside 0\.\.5"),
         ({3: 1}, {}, "AU 3 is not one of the 17"),
+        ({"12": 4}, {}, "AU '12' is not one of the 17"),
+        ({12: "4"}, {}, "Intensity '4' of AU 12 is not a number"),
         ({12: 4}, {"crop": True, "face": "all"}, "A crop holds one face"),
         ({12: 4}, {"face": "smallest"}, "--face is largest, all or a number"),
         ({12: 4}, {"face": 1}, "there is 1 face"),
@@ -299,6 +313,8 @@ def test_a_track_drives_a_face_row_by_row(compose_editor: Editor, photograph: Im
         np.testing.assert_array_equal(frame.photograph.pixels, np.asarray(compose_editor.edit(photograph, row)))
     with pytest.raises(EgganError, match="no rows"):
         compose_editor.animate(photograph, [])
+    with pytest.raises(EgganError, match=r"Intensity 6 of AU 1 is outside 0\.\.5"):
+        compose_editor.animate(photograph, [[0.0] * 17, [6.0] * 17])
 
 
 # --- Aligned crops ---------------------------------------------------------------------------------------------------
@@ -324,6 +340,8 @@ def test_known_intensities_of_an_aligned_crop_are_used_and_not_remembered(
     assert [value for name, value in edit.target.items() if name != "AU12_r"] == [1.0] * 16
     assert change(known, estimated).max() > 0
     np.testing.assert_array_equal(np.asarray(compose_editor.edit_aligned(neutral_face, {12: 4})), np.asarray(estimated))
+    with pytest.raises(EgganError, match="An expression has 17 Action Units, not 3"):
+        compose_editor.edit_aligned(neutral_face, {12: 4}, source=[0.0] * 3)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from eggan.errors import EgganError
 
@@ -150,7 +151,7 @@ def target_vector(
     for number, own in zip(NUMBERS, source, strict=True):
         start = own if relative else 0.0
         if number in targets:
-            vector.append(min(max(start + targets[number], 0.0), MAX_INTENSITY))
+            vector.append(min(max(float(start + float(targets[number])), 0.0), MAX_INTENSITY))
         else:
             vector.append(0.0 if only else float(own))
     return vector
@@ -164,7 +165,9 @@ def describe(vector: Sequence[float]) -> str:
 
 def _check(number: int, value: float, *, relative: bool) -> None:
     if number not in NUMBERS:
-        raise EgganError(f"AU {number} is not one of the 17 Action Units: {', '.join(map(str, NUMBERS))}.")
+        raise EgganError(f"AU {number!r} is not one of the 17 Action Units: {', '.join(map(str, NUMBERS))}.")
+    if not isinstance(value, Real):
+        raise EgganError(f"Intensity {value!r} of AU {number} is not a number.")
     low = -MAX_INTENSITY if relative else 0.0
     if not low <= value <= MAX_INTENSITY:
         raise EgganError(f"Intensity {value:g} of AU {number} is outside {low:g}..{MAX_INTENSITY:g}.")

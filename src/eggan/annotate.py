@@ -18,7 +18,7 @@ from eggan.data.folder import Person
 from eggan.data.openface import BOX, OpenFace, Reading, read_tables
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
-from eggan.faces import align, detect, open_photograph, select
+from eggan.faces import align, check_which, detect, open_photograph, select
 from eggan.files import write_atomically
 from eggan.pixels import to_floats
 from eggan.progress import track
@@ -63,8 +63,7 @@ def annotate(photographs: Sequence[Path], reader: ActionUnitEstimator | OpenFace
     Raises:
         EgganError: `which` is none of these.
     """
-    if which not in ("largest", "all") and not which.isdecimal():
-        raise EgganError(f'--face is largest, all or a number from 0, not "{which}".')
+    check_which(which)
     if isinstance(reader, ActionUnitEstimator):
         readings = [_by_estimator(reader, path, which) for path in track(photographs, "annotating")]
     else:

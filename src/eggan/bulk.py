@@ -29,9 +29,10 @@ from eggan.action_units import COLUMNS
 from eggan.annotate import read_crops
 from eggan.data.openface import BOX
 from eggan.data.pictures import Item, file_system, list_items, read_items
-from eggan.editor import Cut, EditedCut, Editor, Targets, check_request, cut_faces, put_together
+from eggan.editor import Cut, EditedCut, Editor, Targets, check_request, choose_device, cut_faces, put_together
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
+from eggan.faces import check_which
 from eggan.files import printable
 from eggan.flow import Stages, flow
 from eggan.progress import track
@@ -109,14 +110,15 @@ def annotate(inputs: Sequence[str | Path], out: str | Path, face: str = "largest
         What was done, in a line.
 
     Raises:
-        EgganError: an input holds nothing, `out` holds another job, or the cluster is not there.
+        EgganError: an input holds nothing, `face` is wrong, `out` holds another job, or the cluster is not there.
     """
     shards = _Shards(str(out), ANNOTATED)
     estimator = ActionUnitEstimator.from_pretrained()
     stages = Stages(
         partial(_look, which=face, side=estimator.config.image_size), _load_reader, partial(_write_read, shards=shards)
     )
-    return _run(list_items(inputs), shards, stages, f"annotate {face}", cluster)
+    check_which(face)
+    return _run(list_items(inputs, leave_out=str(out)), shards, stages, f"annotate {face}", cluster)
 
 
 def edit(
@@ -139,9 +141,10 @@ def edit(
     """
     shards = _Shards(str(out), EDITED)
     check_request(change.targets, change.only, change.relative, change.face, change.crop)
-    items = list_items(inputs)
+    items = list_items(inputs, leave_out=str(out))
     if files:
         _check_apart(items)
+    choose_device(change.device)
     side = Editor.from_pretrained(change.model, device="cpu").crop_side
     stages = Stages(
         partial(_look, which=change.face, side=side),

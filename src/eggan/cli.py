@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
-ModelOption = Annotated[str, typer.Option("--model", help="A shipped name, or a folder with weights.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="A shipped name, a training run, a folder with weights, or an .onnx file.")
+]
 AuOption = Annotated[list[str] | None, typer.Option("--au", help="AU and intensity 0..5, as 12=4. Repeatable.")]
 EmotionOption = Annotated[
     str | None, typer.Option("--emotion", help="An emotion, as happy or happy:0.8; it sets all 17 AUs.")
@@ -112,23 +115,28 @@ def edit(
         eggan edit "s3://faces/*.parquet" -o s3://faces/happy --emotion happy --shards --cluster auto
     """
     from eggan.credentials import Credentials
-    from eggan.edit_files import TABLE, edit_file, edit_files, find_jobs
-    from eggan.editor import Editor
+    from eggan.edit_files import TABLE, check_kept, edit_file, edit_files, find_jobs
+    from eggan.editor import Editor, check_request
 
     targets = _targets(au, emotion, like, relative)
+    check_request(targets, only, relative, face, crop)
     if shards or cluster is not None:
         from eggan.bulk import Change
         from eggan.bulk import edit as edit_all
 
         if sign is not None:
             raise EgganError("--sign signs files one by one: leave out --shards and --cluster.")
+        if Path(out).suffix and "://" not in out:
+            raise EgganError(f"--shards and --cluster write a folder, and {out} looks like one file: give a folder.")
         if like is not None:
             targets = _like(Editor.from_pretrained(model, device=device), like) | targets
         change = Change(model, targets, only, relative, face, crop, device)
         typer.echo(edit_all(photos, out, change, files=not shards, cluster=cluster))
         return
+    _check_local(out, *photos)
     folder = Path(out)
     jobs = find_jobs([Path(photo) for photo in photos], folder)
+    check_kept(jobs, like)
     credentials = Credentials(*sign) if sign is not None else None
     editor = Editor.from_pretrained(model, device=device)
     targets = _like(editor, like) | targets
@@ -153,8 +161,9 @@ def interpolate(
         typer.Option("-o", "--out", help="A strip .png or an animation .gif, .webp, .mp4; a folder for several."),
     ],
     kind: Annotated[
-        Literal["png", "gif", "webp", "mp4"], typer.Option("--as", help="What to write into a folder; png is a strip.")
-    ] = "gif",
+        Literal["png", "gif", "webp", "mp4"] | None,
+        typer.Option("--as", help="What to write into a folder; png is a strip. gif if not given."),
+    ] = None,
     au: AuOption = None,
     emotion: EmotionOption = None,
     like: LikeOption = None,
@@ -198,8 +207,8 @@ def interpolate(
         eggan interpolate photos/ -o moving/ --emotion happy --as mp4
     """
     from eggan.credentials import Credentials
-    from eggan.edit_files import TABLE, Job, edit_files, find_jobs
-    from eggan.editor import Editor
+    from eggan.edit_files import TABLE, Job, check_kept, edit_files, find_jobs
+    from eggan.editor import Editor, check_request
     from eggan.faces import open_photograph
     from eggan.interpolation import Timing, check_output, drive, morph
 
@@ -207,8 +216,13 @@ def interpolate(
     if track is not None and (au or emotion or like or only or relative):
         raise EgganError("--track sets all Action Units at every moment: give no other target with it.")
     targets = {} if track is not None else _targets(au, emotion, like, relative)
+    check_request(targets, only, relative, face, crop)
+    _check_local(str(out), *map(str, photos))
     single = len(photos) == 1 and not photos[0].is_dir() and bool(out.suffix) and not out.is_dir()
-    jobs = [Job(photos[0], out)] if single else find_jobs(photos, out, f".{kind}")
+    if single and kind is not None and out.suffix.lower() != f".{kind}":
+        raise EgganError(f"--as {kind} says what to write into a folder, and {out} is one file: leave one of them out.")
+    jobs = [Job(photos[0], out)] if single else find_jobs(photos, out, f".{kind or 'gif'}")
+    check_kept(jobs, like, track)
     check_output(jobs[0].photo, jobs[0].output, timing, track)
     credentials = Credentials(*sign) if sign is not None else None
     editor = Editor.from_pretrained(model, device=device)
@@ -277,11 +291,11 @@ def annotate(
     """
     from eggan.annotate import annotate as read
     from eggan.annotate import import_tables, less_neutral, list_photographs, write_rows
-    from eggan.data.by_file import ByFile
+    from eggan.data.by_file import VIDEOS, ByFile
     from eggan.data.folder import read_people
     from eggan.data.openface import OpenFace
     from eggan.estimator import ActionUnitEstimator
-    from eggan.files import check_writable
+    from eggan.files import check_writable, is_same
 
     if bool(photos) == (tables is not None):
         raise EgganError("Give either photographs or, by --from, OpenFace's CSVs.")
@@ -293,8 +307,13 @@ def annotate(
             raise EgganError("Shards go into a folder, and --with openface, --from and --people into a .csv.")
         typer.echo(annotate_all(photos or [], out, face, cluster))
         return
-    if table.suffix.lower() != ".csv" or table in (tables, people):
+    if table.suffix.lower() != ".csv" or any(
+        path == table or (path is not None and is_same(path, table)) for path in (tables, people)
+    ):
         raise EgganError(f"The table {out} must end in .csv, and be none of the tables that are read.")
+    _check_local(out, *(photos or []))
+    if videos := [photo for photo in photos or [] if Path(photo).suffix.lower() in VIDEOS]:
+        raise EgganError(f"{videos[0]} is a video: give a folder as -o, for shards with a row a face of each frame.")
     check_writable(table)
     persons = read_people(people) if people is not None else None
     if tables is not None:
@@ -304,10 +323,14 @@ def annotate(
         rows = read(list_photographs([Path(photo) for photo in photos or []]), reader, face)
     if persons is not None:
         rows = less_neutral(rows, ByFile(persons))
-    write_rows(rows, table)
     reasons = [row.reading.reason for row in rows if row.reading.reason]
     if len(reasons) == len(rows):
-        raise EgganError(f"No face was read; {out} says why, first: {(reasons or ['the tables are empty'])[0]}")
+        first = (reasons or ["the tables are empty"])[0]
+        if table.exists():
+            raise EgganError(f"No face was read, and the table {out} stays as it was. First reason: {first}")
+        write_rows(rows, table)
+        raise EgganError(f"No face was read; {out} says why, first: {first}")
+    write_rows(rows, table)
     files = len({row.file for row in rows})
     typer.echo(
         f"{out}: {len(rows) - len(reasons)} faces read in {files} files; rows with a reason instead: {len(reasons)}"
@@ -408,7 +431,11 @@ def prepare_folder(
 @app.command()
 def train(
     preset: Annotated[
-        str, typer.Option(help="small, portrait, small-paper or paper; of a rival small or paper.")
+        str,
+        typer.Option(
+            help="small, portrait-pairs, portrait, small-paper-autoencoder, small-paper or paper; of a rival small or "
+            "paper."
+        ),
     ] = "small",
     method: Annotated[str, typer.Option(help="eggan, stargan, homointerpgan or ganimation.")] = "eggan",
     data: Annotated[Path | None, typer.Option(help="Faces file to learn from.")] = None,
@@ -546,7 +573,22 @@ def _targets(au: list[str] | None, emotion: str | None, like: Path | None, relat
         which = "--emotion" if emotion is not None else "--like"
         raise EgganError(f"{which} sets all Action Units, so --relative does not go with it; name AUs by --au.")
     targets = whole_expression(parse_emotion(emotion)) if emotion is not None else {}
-    return targets | dict(parse_action_unit(text, relative=relative) for text in au or [])
+    named: dict[int, float] = {}
+    for number, value in (parse_action_unit(text, relative=relative) for text in au or []):
+        if number in named:
+            raise EgganError(f"AU {number} is given twice, as {named[number]:g} and as {value:g}: give it once.")
+        named[number] = value
+    return targets | named
+
+
+def _check_local(*places: str) -> None:
+    """Refuse addresses where files are meant; `Path` has made one slash of two."""
+    for place in places:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", place):
+            raise EgganError(
+                f"{place} is an address, and this works on files: copy it to this machine, or write shards "
+                "(docs/bulk.md)."
+            )
 
 
 def _like(editor: Editor, photo: Path | None) -> dict[int, float]:
@@ -568,6 +610,11 @@ def main() -> None:
         app()
     except EgganError as error:
         _say(str(error))
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _say(f"{os.fsdecode(error.filename)}: {error.strerror}.")
         sys.exit(1)
 
 

@@ -14,10 +14,10 @@ from eggan.data.by_file import PICTURES, UNREADABLE
 from eggan.editor import Edited
 from eggan.errors import EgganError
 from eggan.faces import open_photograph
-from eggan.files import write_atomically
+from eggan.files import check_writable, is_same, write_atomically
 from eggan.provenance import FORMATS, Provenance, save_picture
 
-__all__ = ["TABLE", "Job", "edit_file", "edit_files", "find_jobs"]
+__all__ = ["TABLE", "Job", "check_kept", "edit_file", "edit_files", "find_jobs"]
 
 TABLE = "edits.csv"
 ENDINGS = (*PICTURES, *UNREADABLE)
@@ -90,24 +90,28 @@ def _check(jobs: Sequence[Job], endings: Collection[str]) -> None:
     for photo, output in jobs:
         if output.suffix.lower() not in endings:
             raise EgganError(f"{output} must end in one of {', '.join(endings)}.")
-        if _is_same(output, photo):
+        if is_same(output, photo):
             raise EgganError(f"The edit would overwrite the photograph {photo}: give another -o.")
         if output in taken:
             raise EgganError(f"{taken[output]} and {photo} would both be written to {output}: rename one.")
         taken[output] = photo
 
 
+def check_kept(jobs: Sequence[Job], *read: Path | None) -> None:
+    """Refuse to replace a file that is read besides the photographs, as the one of `--like`.
+
+    Raises:
+        EgganError: a job would.
+    """
+    for path in read:
+        if path is not None and any(is_same(job.output, path) for job in jobs):
+            raise EgganError(f"The edit would overwrite {path}, which it reads: give another -o.")
+
+
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError:  # its name is too long; opening it will say so
-        return False
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:  # one of them is not there, or a link to nowhere
         return False
 
 
@@ -149,7 +153,8 @@ def edit_files(
     Args:
         jobs: what and where to.
         make: writes one, and gives the record of what was done.
-        table: the CSV to write, one row a face or a photograph that failed; also when the work is interrupted.
+        table: the CSV to write, one row a face or a photograph that failed; also when the work is interrupted. Rows
+            of edits of other photographs that it holds already stay.
         done: is told each file that was written.
         say: is told, in a line each, what failed.
 
@@ -159,6 +164,7 @@ def edit_files(
     Raises:
         EgganError: the table cannot be written.
     """
+    check_writable(table)
     rows: list[list[object]] = []
     failed = 0
     try:
@@ -180,10 +186,21 @@ def edit_files(
 
 
 def _write_table(table: Path, rows: Sequence[Sequence[object]]) -> None:
+    done = {str(row[0]) for row in rows}
     try:
-        write_atomically(table, lambda beside: _write_rows(beside, rows))
+        kept = [row for row in _read_rows(table) if row[1] and row[0] not in done]
+        write_atomically(table, lambda beside: _write_rows(beside, [*kept, *rows]))
     except OSError as error:
         raise EgganError(f"{table} cannot be written ({error.strerror or error}).") from None
+
+
+def _read_rows(table: Path) -> list[list[str]]:
+    """The rows of a table of edits; none where there is none, or it is another's."""
+    if not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        header, *rows = [*csv.reader(file)] or [[]]
+    return rows if header == list(HEADER) else []
 
 
 def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:

@@ -15,11 +15,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eggan.action_units import COLUMNS, MAX_INTENSITY, NUMBERS, emotion_target, target_vector
+from eggan.action_units import COLUMNS, MAX_INTENSITY, NUMBERS, parse_emotion, target_vector
 from eggan.contact_sheet import to_pictures
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
-from eggan.faces import Face, Photograph, align, detect, native_size, open_photograph, put_back, select, to_photograph
+from eggan.faces import (
+    Face,
+    Photograph,
+    align,
+    check_which,
+    detect,
+    native_size,
+    open_photograph,
+    put_back,
+    select,
+    to_photograph,
+)
 from eggan.model import EGGAN, Code
 from eggan.networks import Fields, compose, resized
 from eggan.pixels import to_floats
@@ -142,6 +153,8 @@ class Editor:
             EgganError: no such model or device, the model's files do not fit together, or `onnx` on a GPU.
         """
         estimator = ActionUnitEstimator.from_pretrained()
+        if runtime not in ("torch", "onnx"):
+            raise EgganError(f'The runtime is torch or onnx, not "{runtime}".')
         if runtime == "torch" and Path(model).suffix != ".onnx":
             return cls(EGGAN.from_pretrained(model), estimator, str(model), choose_device(device))
         if device not in ("auto", "cpu"):
@@ -212,8 +225,8 @@ class Editor:
         Args:
             photo: a Pillow picture, a uint8 array (H, W, 3), the path of a file, or what `open_photograph` gives.
             targets: AU number to intensity 0..5 (to change -5..5 where `relative`); the other AUs stay at the
-                face's own. Or all 17 intensities in the order of `NUMBERS`; or the name of an emotion, which sets
-                all 17 as well.
+                face's own. Or all 17 intensities in the order of `NUMBERS`; or an emotion, as `happy` or
+                `happy:0.8`, which sets all 17 as well.
             only: AUs that are not named go to 0.
             relative: named values are added to the face's own.
             face: `largest`, `all`, or the number of one, 0 for the largest.
@@ -350,12 +363,11 @@ class Editor:
         Raises:
             EgganError: the track is empty, or as `edit`.
         """
-        if not track:
+        if not len(track):
             raise EgganError("The track has no rows of Action Units.")
-        for row in track:
-            check_request(row, False, False, face, crop)
-        plan = self._plan(_photograph(photo), track[0], False, False, face, crop)
-        return self._follow(plan, ([list(row)] * len(plan.sources) for row in track))
+        rows = [_target(track[0], row, only=False, relative=False) for row in track]
+        plan = self._plan(_photograph(photo), rows[0], False, False, face, crop)
+        return self._follow(plan, ([row] * len(plan.sources) for row in rows))
 
     @torch.inference_mode()
     def edit_cuts(
@@ -403,9 +415,9 @@ class Editor:
         pixels = _square(crop)
         own = self._sources.get((_digest(pixels), None), lambda: self._source(pixels, None))
         if source is not None:
-            check_request(source, False, False, "largest", False)
-            u_i = torch.tensor([list(source)], device=self.device) / MAX_INTENSITY
-            own = own._replace(action_units=list(source), code=own.code._replace(u_i=u_i))
+            source = _target(own.action_units, source, only=False, relative=False)
+            u_i = torch.tensor([source], device=self.device) / MAX_INTENSITY
+            own = own._replace(action_units=source, code=own.code._replace(u_i=u_i))
         target = _target(own.action_units, targets, only, relative)
         (edited,) = self._render([own], [target])
         if isinstance(crop, np.ndarray):
@@ -512,8 +524,9 @@ def check_request(targets: Targets, only: bool, relative: bool, face: str | int,
     """Say what is wrong with a request before a face is looked for.
 
     Raises:
-        EgganError: a target is wrong, as `Editor.edit`; or a crop is asked for of all faces.
+        EgganError: a target is wrong, as `Editor.edit`, or `face` is; or a crop is asked for of all faces.
     """
+    check_which(face)
     if crop and face == "all":
         raise EgganError("A crop holds one face: give --face largest or a number, not all.")
     _target([0.0] * len(NUMBERS), targets, only, relative)
@@ -611,7 +624,7 @@ def _target(own: Sequence[float], targets: Targets, only: bool, relative: bool) 
     if relative:
         raise EgganError(f"relative {ALONE}.")
     if isinstance(targets, str):
-        return target_vector(own, whole_expression(emotion_target(targets)))
+        return target_vector(own, whole_expression(parse_emotion(targets)))
     if len(targets) != len(NUMBERS):
         raise EgganError(f"An expression has {len(NUMBERS)} Action Units, not {len(targets)}: {', '.join(COLUMNS)}.")
     return target_vector(own, dict(zip(NUMBERS, targets, strict=True)))

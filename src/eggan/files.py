@@ -11,7 +11,7 @@ from pathlib import Path
 
 from eggan.errors import EgganError
 
-__all__ = ["check_replaceable", "check_writable", "clear_up", "new_folder", "printable", "write_atomically"]
+__all__ = ["check_replaceable", "check_writable", "clear_up", "is_same", "new_folder", "printable", "write_atomically"]
 
 CONTENTS = {
     "model": ("config.json", "model.safetensors", "README.md"),
@@ -44,6 +44,14 @@ def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | N
 def check_writable(path: Path) -> None:
     """Find out before long work, not after it, whether its file can be written."""
     _new_file_beside(path).unlink()
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether both names lead to one file, that is there."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there, or a link to nowhere
+        return False
 
 
 def clear_up(path: Path) -> None:

@@ -18,6 +18,7 @@ from eggan.data.track import read_track
 from eggan.editor import Editor, Targets
 from eggan.errors import EgganError
 from eggan.faces import Photograph
+from eggan.files import is_same
 from eggan.provenance import FaceEdit, Provenance, save_picture
 
 __all__ = ["CELL", "Timing", "check_output", "drive", "morph"]
@@ -43,12 +44,12 @@ def check_output(photo: Path, out: Path, timing: Timing, track: Path | None) -> 
     """Refuse, before any work, an ending that cannot be written and a timing that does not go with it.
 
     Raises:
-        EgganError: as said; or MP4 is asked for and ffmpeg is not there.
+        EgganError: as said; the track is wrong, as `read_track`; or MP4 is asked for and ffmpeg is not there.
     """
     ending = out.suffix.lower()
     if ending not in (STRIP, *ENDINGS):
         raise EgganError(f"{out} must end in .png (a strip) or {', '.join(ENDINGS)}.")
-    if out.absolute() == photo.absolute():
+    if is_same(out, photo):
         raise EgganError(f"The result would overwrite the photograph {photo}: give another -o.")
     if ending == STRIP and (timing.seconds or timing.fps):
         raise EgganError("A strip has --steps; --seconds and --fps go with an animation.")
@@ -58,6 +59,8 @@ def check_output(photo: Path, out: Path, timing: Timing, track: Path | None) -> 
         raise EgganError("An animation by --track has a frame for each row: --steps and --seconds do not go with it.")
     if ending == ".mp4":
         ffmpeg()
+    if track is not None:
+        read_track(track)
 
 
 def morph(

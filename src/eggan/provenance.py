@@ -68,7 +68,7 @@ class Provenance:
 
 
 def save_picture(
-    picture: Image.Image, path: Path, provenance: Provenance, sign: Callable[[bytes, str], bytes] | None = None
+    picture: Image.Image, path: str | Path, provenance: Provenance, sign: Callable[[bytes, str], bytes] | None = None
 ) -> None:
     """Write PNG, JPEG or WebP with its record; the file appears whole or not at all.
 
@@ -84,6 +84,7 @@ def save_picture(
         EgganError: the ending is none of `FORMATS`, the format cannot hold the picture, or the folder cannot be
             written to.
     """
+    path = Path(path)
     try:
         data = encode_picture(picture, path, provenance)
         if sign is not None:
@@ -124,7 +125,7 @@ def on_white(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, picture.convert("RGBA")).convert("L" if picture.mode == "LA" else "RGB")
 
 
-def explain(path: Path) -> dict[str, Any]:
+def explain(path: str | Path) -> dict[str, Any]:
     """The record in a picture or video that this package wrote.
 
     It is looked for in the bytes of the file, as XMP packets may be: they are stored plainly in every format.
@@ -132,6 +133,7 @@ def explain(path: Path) -> dict[str, Any]:
     Raises:
         EgganError: there is no such file, or it has no record.
     """
+    path = Path(path)
     try:
         found = RECORD.search(path.read_bytes())
         return json.loads(unescape(found.group(1).decode())) if found else _no_record(path)

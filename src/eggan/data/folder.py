@@ -32,9 +32,11 @@ def list_folder(source: Path) -> Listing:
     CSV names files as seen from where it lies; its column `session` may be missing.
 
     Raises:
-        EgganError: as `read_people`.
+        EgganError: there is no such folder, or as `read_people`.
     """
     if not source.is_dir():
+        if not source.suffix:
+            raise EgganError(f"There is no folder {source}: give one with a sub-folder a person, or a CSV.")
         people = read_people(source)
         return Listing([Source(source.parent / f, p.identity, p.session, p.emotion) for f, p in people.items()], [])
     sources, skipped = [], []

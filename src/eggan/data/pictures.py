@@ -44,18 +44,22 @@ class Item(NamedTuple):
     number: int | None = None
 
 
-def list_items(inputs: Sequence[str | Path]) -> list[Item]:
+def list_items(inputs: Sequence[str | Path], leave_out: str = "") -> list[Item]:
     """All pictures of files, folders, patterns such as `faces/*.jpg`, videos and shards, each once.
 
     In the order of the inputs, and within one by the names of the files. Hidden files are left out. A video or a shard
     that cannot be opened is one item, which `read_items` gives the reason for.
+
+    Args:
+        inputs: paths and addresses.
+        leave_out: a folder or address below which nothing is taken: where a job writes.
 
     Raises:
         EgganError: an input holds no picture, or its address cannot be reached.
     """
     places: dict[str, str] = {}
     for text in map(str, inputs):
-        found = list(_files(text))
+        found = [(place, below) for place, below in _files(text) if not _is_below(place, leave_out, text)]
         if not found:
             raise EgganError(f"{text} holds no picture, video or Parquet shard.")
         for place, below in found:
@@ -86,6 +90,12 @@ def file_system(place: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(place)
     except (ValueError, ImportError, OSError) as error:
         raise EgganError(f"{place} cannot be reached ({_reason(error)}).") from None
+
+
+def _is_below(place: str, folder: str, text: str) -> bool:
+    """Whether a file of the input `text` lies below a folder in that, and was not named by itself."""
+    root, named = (f"{t if '://' in t else Path(t).absolute()}".rstrip("/") + "/" for t in (folder, text))
+    return bool(folder) and place.startswith(root) and not named.startswith(root)
 
 
 def _files(text: str) -> Iterator[tuple[str, str]]:

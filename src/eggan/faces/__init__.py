@@ -7,7 +7,7 @@
 """
 
 from eggan.faces.alignment import EYE_LINE, align, crop_transform, native_size
-from eggan.faces.detection import Face, detect, select
+from eggan.faces.detection import Face, check_which, detect, select
 from eggan.faces.paste import put_back
 from eggan.faces.photograph import MAX_PIXELS, MIN_SIDE, Photograph, open_photograph, to_photograph
 
@@ -18,6 +18,7 @@ __all__ = [
     "Face",
     "Photograph",
     "align",
+    "check_which",
     "crop_transform",
     "detect",
     "native_size",

@@ -21,7 +21,7 @@ from PIL import Image
 from eggan.errors import EgganError
 from eggan.faces.warp import Point, Similarity, resample, similarity
 
-__all__ = ["MAX_TURN", "Face", "detect", "select"]
+__all__ = ["MAX_TURN", "Face", "check_which", "detect", "select"]
 
 DETECTION_SIDES = (400, 1280)
 """The longest side of what the first detector sees, in pixels: smaller pictures are enlarged, larger ones reduced."""
@@ -137,6 +137,12 @@ def detect(pixels: np.ndarray) -> list[Face]:
     return sorted(faces, key=lambda face: face.box[0] - face.box[2])
 
 
+def check_which(which: str | int) -> None:
+    """Raise EgganError where `which` is none of `largest`, `all` and the number of a face, from 0."""
+    if which not in ("largest", "all") and not str(which).isdecimal():
+        raise EgganError(f'--face is largest, all or a number from 0, not "{which}".')
+
+
 def select(faces: Sequence[Face], which: str | int, name: str = "the photograph") -> list[Face]:
     """The faces meant by `--face`.
 
@@ -151,9 +157,8 @@ def select(faces: Sequence[Face], which: str | int, name: str = "the photograph"
     Raises:
         EgganError: there is no face or none of that number, or it is in profile, or `which` is none of the above.
     """
+    check_which(which)
     word = str(which)
-    if word not in ("largest", "all") and not word.isdecimal():
-        raise EgganError(f'--face is largest, all or a number from 0, not "{word}".')
     if not faces:
         raise EgganError(f"No face was found in {name}: give a photograph of one that looks towards the camera.")
     if word.isdecimal() and int(word) >= len(faces):

@@ -77,7 +77,8 @@ def open_photograph(path: str | Path, max_pixels: int = MAX_PIXELS, file: Binary
     except EgganError:
         raise
     except FileNotFoundError:
-        raise EgganError(f"There is no file {path}.") from None
+        lost = " (a link that leads nowhere)" if Path(path).is_symlink() else ""
+        raise EgganError(f"There is no file {path}{lost}.") from None
     except IsADirectoryError:
         raise EgganError(f"{path} is a folder, not a photograph.") from None
     except PermissionError:

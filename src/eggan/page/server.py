@@ -128,6 +128,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise EgganError(
-            f"The page cannot be served at {host}:{port} ({error.strerror}): try another --port."
+            f"The page cannot be served at {host}:{port} ({error.strerror}): try another "
+            f"{'--host' if isinstance(error, socket.gaierror) else '--port'}."
         ) from None
     return listening

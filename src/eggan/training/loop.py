@@ -78,11 +78,10 @@ def train(config: RunConfig, out: Path) -> Path:
     start = (
         _start(config.init, config.model) if isinstance(config, TrainConfig) and config.init and state is None else None
     )
-    with process.main_process_first():
-        _settle_config(config, out)
     with process.main_process_first():  # the others find its decoded shards, classifiers and crops in the cache
         faces, val = read_faces(config.data, config.image_size), read_faces(config.val, config.image_size)
         check_people_apart(faces, val)
+        _settle_config(config, out)
         objective, card = _method(config, faces, out, console, process.device)
         photos = _photographs(config, out)
     if start is not None:
