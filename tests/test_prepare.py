@@ -439,7 +439,7 @@ def test_an_openface_that_fails_stops_the_work_and_keeps_what_is_done(
         ),
         (["folder", "empty", "-o", "a.parquet"], "holds nothing to prepare (it has no picture)."),
         (["folder", "two.csv", "-o", "split"], "shows 2 people, too few for train, val and test: give a .parquet"),
-        (["folder", "nowhere", "-o", "a.parquet"], "There is no file nowhere"),
+        (["folder", "nowhere", "-o", "a.parquet"], "There is no folder nowhere"),
         (["rafd", "nowhere", "-o", "a.parquet"], "There is no folder nowhere"),
         (["rafd", "people", "-o", "a.parquet"], "its name is not one of RaFD's"),
         (["rafd", "people", "-o", "a.parquet", "--camera", "91"], "91: choose among 090, 045"),
