@@ -110,7 +110,7 @@ def test_like_takes_the_expression_of_another_photograph(
         ("edit", ["face.png", "-o", "her.png", "--like", "her.png"], "would overwrite her.png, which it reads"),
         ("edit", ["face.png", "-o", "s3://lab/happy", "--au", "12=4"], "s3://lab/happy is an address"),
         ("edit", ["https://a.org/me.jpg", "-o", "a.png", "--au", "12=4"], "https://a.org/me.jpg is an address"),
-        ("edit", ["face.png", "-o", "x.png", "--au", "12=4", "--shards"], "x.png looks like one file"),
+        ("edit", ["face.png", "-o", "x.png", "--au", "12=4", "--shards"], "x.png is a picture's name: give a folder"),
         ("edit", ["face.png", "-o", "x.png", "--au", "12=4", "--au", "12=1"], "AU 12 is given twice, as 4 and as 1"),
         ("edit", ["face.png", "her.png", "-o", "x", "--au", "12=4", "--face", "big"], "--face is largest, all or a"),
         ("edit", ["face.png", "-o", "x", "--au", "12=4", "--shards", "--device", "gpu"], 'no device "gpu"'),

@@ -123,11 +123,12 @@ def edit(
     if shards or cluster is not None:
         from eggan.bulk import Change
         from eggan.bulk import edit as edit_all
+        from eggan.provenance import FORMATS
 
         if sign is not None:
             raise EgganError("--sign signs files one by one: leave out --shards and --cluster.")
-        if Path(out).suffix and "://" not in out:
-            raise EgganError(f"--shards and --cluster write a folder, and {out} looks like one file: give a folder.")
+        if Path(out).suffix.lower() in FORMATS and not Path(out).is_dir():
+            raise EgganError(f"--shards and --cluster write a folder, and {out} is a picture's name: give a folder.")
         if like is not None:
             targets = _like(Editor.from_pretrained(model, device=device), like) | targets
         change = Change(model, targets, only, relative, face, crop, device)
