@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from eggan import Editor, cli
 from eggan.action_units import COLUMNS
 from eggan.faces import detect
 from eggan.provenance import explain
+
+Eggan = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def test_a_wrong_request_is_one_sentence_before_any_work(
     face: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    eggan: Eggan,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     face.rename("face.png")
@@ -141,28 +144,24 @@ def test_a_wrong_request_is_one_sentence_before_any_work(
     Path("lost.png").symlink_to("gone.png")
     Path("old.csv").write_text("mine")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    code, said, err = run(monkeypatch, capsys, command, *arguments)
+    code, said, err = eggan(command, *arguments)
     assert (code, said) == (1, "")
     assert len(err.splitlines()) == 1
     assert sentence in err
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
-def test_the_table_of_a_folder_keeps_what_was_done_before(
-    face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_of_a_folder_keeps_what_was_done_before(face: Path, tmp_path: Path, eggan: Eggan) -> None:
     out, other = tmp_path / "out", tmp_path / "other.png"
     shutil.copy(face, other)
     for photo, intensity in ((face, 4), (other, 3), (face, 2)):
-        assert run(monkeypatch, capsys, "edit", photo, "-o", out, "--au", f"12={intensity}")[0] == 0
+        assert eggan("edit", photo, "-o", out, "--au", f"12={intensity}")[0] == 0
     assert [(row["file"], row["target_AU12_r"]) for row in table(out)] == [(str(other), "3.0"), (str(face), "2.0")]
 
 
-def test_what_the_system_refuses_is_a_sentence(
-    face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_the_system_refuses_is_a_sentence(face: Path, tmp_path: Path, eggan: Eggan) -> None:
     long = tmp_path / f"{300 * 'x'}.png"
-    code, _, err = run(monkeypatch, capsys, "edit", face, "-o", long, "--au", "12=4")
+    code, _, err = eggan("edit", face, "-o", long, "--au", "12=4")
     assert (code, err) == (1, f"eggan: {long}: File name too long.\n")
 
 

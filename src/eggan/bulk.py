@@ -33,7 +33,7 @@ from eggan.editor import Cut, EditedCut, Editor, Targets, check_request, choose_
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import check_which
-from eggan.files import printable
+from eggan.files import check_apart, printable
 from eggan.flow import Stages, flow
 from eggan.progress import track
 from eggan.provenance import FORMATS, encode_picture
@@ -112,12 +112,12 @@ def annotate(inputs: Sequence[str | Path], out: str | Path, face: str = "largest
     Raises:
         EgganError: an input holds nothing, `face` is wrong, `out` holds another job, or the cluster is not there.
     """
+    check_which(face)
     shards = _Shards(str(out), ANNOTATED)
     estimator = ActionUnitEstimator.from_pretrained()
     stages = Stages(
         partial(_look, which=face, side=estimator.config.image_size), _load_reader, partial(_write_read, shards=shards)
     )
-    check_which(face)
     return _run(list_items(inputs, leave_out=str(out)), shards, stages, f"annotate {face}", cluster)
 
 
@@ -143,7 +143,7 @@ def edit(
     check_request(change.targets, change.only, change.relative, change.face, change.crop)
     items = list_items(inputs, leave_out=str(out))
     if files:
-        _check_apart(items)
+        check_apart(((item.place, _output(item)) for item in items), "rename one, or give --shards")
     choose_device(change.device)
     side = Editor.from_pretrained(change.model, device="cpu").crop_side
     stages = Stages(
@@ -267,17 +267,6 @@ def _output(item: Item) -> str:
     return f"pictures/{item.below}{'' if kept else f'{number}.png'}"
 
 
-def _check_apart(items: Sequence[Item]) -> None:
-    taken: dict[str, Item] = {}
-    for item in items:
-        name = _output(item)
-        if name in taken:
-            raise EgganError(
-                f"{taken[name].place} and {item.place} would both be written to {name}: rename one, or give --shards."
-            )
-        taken[name] = item
-
-
 # --- Shards ----------------------------------------------------------------------------------------------------------
 
 
@@ -306,16 +295,15 @@ class _Shards:
         else:
             self.put("job.json", json.dumps(job, indent=1).encode())
         done = _names(fs, f"{root}/shards")
-        return [part for part in parts if _name(part.number) not in done]
+        todo = [part for part in parts if _name(part.number) not in done]
+        for name in _names(fs, f"{root}/.rejected") & {_name(part.number) for part in todo}:
+            fs.rm(f"{root}/.rejected/{name}")  # of a part that was cut off, or whose shard was removed
+        return todo
 
     def write(self, number: int, rows: Sequence[dict[str, Any]], rejected: Sequence[dict[str, Any]]) -> Counts:
         """Write a shard; what was rejected first, for a part whose shard is there is done."""
-        reasons = f".rejected/{_name(number)}"
-        fs, root = file_system(self.root)
         if rejected:
-            self.put(reasons, _parquet(rejected, REJECTED))
-        elif fs.exists(f"{root}/{reasons}"):  # of a shard that was removed to be made again
-            fs.rm(f"{root}/{reasons}")
+            self.put(f".rejected/{_name(number)}", _parquet(rejected, REJECTED))
         self.put(f"shards/{_name(number)}", _parquet(rows, self.schema))
         return Counts(len({(row["file"], row["number"]) for row in rows}), len(rejected))
 

@@ -119,7 +119,6 @@ def edit(
     from eggan.editor import Editor, check_request
 
     targets = _targets(au, emotion, like, relative)
-    check_request(targets, only, relative, face, crop)
     if shards or cluster is not None:
         from eggan.bulk import Change
         from eggan.bulk import edit as edit_all
@@ -134,6 +133,7 @@ def edit(
         change = Change(model, targets, only, relative, face, crop, device)
         typer.echo(edit_all(photos, out, change, files=not shards, cluster=cluster))
         return
+    check_request(targets, only, relative, face, crop)
     _check_local(out, *photos)
     folder = Path(out)
     jobs = find_jobs([Path(photo) for photo in photos], folder)
@@ -208,6 +208,7 @@ def interpolate(
         eggan interpolate photos/ -o moving/ --emotion happy --as mp4
     """
     from eggan.credentials import Credentials
+    from eggan.data.track import read_track
     from eggan.edit_files import TABLE, Job, check_kept, edit_files, find_jobs
     from eggan.editor import Editor, check_request
     from eggan.faces import open_photograph
@@ -225,6 +226,7 @@ def interpolate(
     jobs = [Job(photos[0], out)] if single else find_jobs(photos, out, f".{kind or 'gif'}")
     check_kept(jobs, like, track)
     check_output(jobs[0].photo, jobs[0].output, timing, track)
+    driven = read_track(track) if track is not None else None
     credentials = Credentials(*sign) if sign is not None else None
     editor = Editor.from_pretrained(model, device=device)
     targets = _like(editor, like) | targets
@@ -234,8 +236,8 @@ def interpolate(
         signing = partial(credentials.sign, original=job.photo) if credentials else None
         for note in opened.notes:
             _say(f"{job.photo}: {note}.")
-        if track is not None:
-            return drive(editor, opened, track, job.output, timing, face=face, crop=crop, sign=signing)
+        if driven is not None:
+            return drive(editor, opened, driven, job.output, timing, face=face, crop=crop, sign=signing)
         return morph(
             editor, opened, targets, job.output, timing,
             only=only, relative=relative, face=face, crop=crop, sign=signing,
@@ -325,13 +327,13 @@ def annotate(
     if persons is not None:
         rows = less_neutral(rows, ByFile(persons))
     reasons = [row.reading.reason for row in rows if row.reading.reason]
-    if len(reasons) == len(rows):
-        first = (reasons or ["the tables are empty"])[0]
-        if table.exists():
-            raise EgganError(f"No face was read, and the table {out} stays as it was. First reason: {first}")
-        write_rows(rows, table)
-        raise EgganError(f"No face was read; {out} says why, first: {first}")
+    first = (reasons or ["the tables are empty"])[0]
+    nothing = len(reasons) == len(rows)
+    if nothing and table.exists():
+        raise EgganError(f"No face was read, and the table {out} stays as it was. First reason: {first}")
     write_rows(rows, table)
+    if nothing:
+        raise EgganError(f"No face was read; {out} says why, first: {first}")
     files = len({row.file for row in rows})
     typer.echo(
         f"{out}: {len(rows) - len(reasons)} faces read in {files} files; rows with a reason instead: {len(reasons)}"

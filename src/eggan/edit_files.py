@@ -14,7 +14,7 @@ from eggan.data.by_file import PICTURES, UNREADABLE
 from eggan.editor import Edited
 from eggan.errors import EgganError
 from eggan.faces import open_photograph
-from eggan.files import check_writable, is_same, write_atomically
+from eggan.files import check_apart, check_writable, is_same, write_atomically
 from eggan.provenance import FORMATS, Provenance, save_picture
 
 __all__ = ["TABLE", "Job", "check_kept", "edit_file", "edit_files", "find_jobs"]
@@ -86,15 +86,12 @@ def _photographs(photo: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _check(jobs: Sequence[Job], endings: Collection[str]) -> None:
-    taken: dict[Path, Path] = {}
     for photo, output in jobs:
         if output.suffix.lower() not in endings:
             raise EgganError(f"{output} must end in one of {', '.join(endings)}.")
         if is_same(output, photo):
             raise EgganError(f"The edit would overwrite the photograph {photo}: give another -o.")
-        if output in taken:
-            raise EgganError(f"{taken[output]} and {photo} would both be written to {output}: rename one.")
-        taken[output] = photo
+    check_apart(jobs)
 
 
 def check_kept(jobs: Sequence[Job], *read: Path | None) -> None:
@@ -200,7 +197,7 @@ def _read_rows(table: Path) -> list[list[str]]:
         return []
     with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         header, *rows = [*csv.reader(file)] or [[]]
-    return rows if header == list(HEADER) else []
+    return [row for row in rows if len(row) == len(HEADER)] if header == list(HEADER) else []
 
 
 def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:

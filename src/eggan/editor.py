@@ -152,9 +152,9 @@ class Editor:
         Raises:
             EgganError: no such model or device, the model's files do not fit together, or `onnx` on a GPU.
         """
-        estimator = ActionUnitEstimator.from_pretrained()
         if runtime not in ("torch", "onnx"):
             raise EgganError(f'The runtime is torch or onnx, not "{runtime}".')
+        estimator = ActionUnitEstimator.from_pretrained()
         if runtime == "torch" and Path(model).suffix != ".onnx":
             return cls(EGGAN.from_pretrained(model), estimator, str(model), choose_device(device))
         if device not in ("auto", "cpu"):
@@ -365,7 +365,7 @@ class Editor:
         """
         if not len(track):
             raise EgganError("The track has no rows of Action Units.")
-        rows = [_target(track[0], row, only=False, relative=False) for row in track]
+        rows = [_whole(row) for row in track]
         plan = self._plan(_photograph(photo), rows[0], False, False, face, crop)
         return self._follow(plan, ([row] * len(plan.sources) for row in rows))
 
@@ -415,9 +415,9 @@ class Editor:
         pixels = _square(crop)
         own = self._sources.get((_digest(pixels), None), lambda: self._source(pixels, None))
         if source is not None:
-            source = _target(own.action_units, source, only=False, relative=False)
-            u_i = torch.tensor([source], device=self.device) / MAX_INTENSITY
-            own = own._replace(action_units=source, code=own.code._replace(u_i=u_i))
+            action_units = _whole(source)
+            u_i = torch.tensor([action_units], device=self.device) / MAX_INTENSITY
+            own = own._replace(action_units=action_units, code=own.code._replace(u_i=u_i))
         target = _target(own.action_units, targets, only, relative)
         (edited,) = self._render([own], [target])
         if isinstance(crop, np.ndarray):
@@ -625,9 +625,16 @@ def _target(own: Sequence[float], targets: Targets, only: bool, relative: bool) 
         raise EgganError(f"relative {ALONE}.")
     if isinstance(targets, str):
         return target_vector(own, whole_expression(parse_emotion(targets)))
-    if len(targets) != len(NUMBERS):
-        raise EgganError(f"An expression has {len(NUMBERS)} Action Units, not {len(targets)}: {', '.join(COLUMNS)}.")
-    return target_vector(own, dict(zip(NUMBERS, targets, strict=True)))
+    return _whole(targets)
+
+
+def _whole(intensities: Sequence[float]) -> list[float]:
+    """All 17 intensities as plain numbers, once they are known to be that many and in 0..5."""
+    if len(intensities) != len(NUMBERS):
+        raise EgganError(
+            f"An expression has {len(NUMBERS)} Action Units, not {len(intensities)}: {', '.join(COLUMNS)}."
+        )
+    return target_vector(intensities, dict(zip(NUMBERS, intensities, strict=True)))
 
 
 def _record(source: _Source, number: int | None, target: Sequence[float]) -> FaceEdit:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from eggan.errors import EgganError
 
-__all__ = ["check_replaceable", "check_writable", "clear_up", "is_same", "new_folder", "printable", "write_atomically"]
+__all__ = [
+    "check_apart",
+    "check_replaceable",
+    "check_writable",
+    "clear_up",
+    "is_same",
+    "new_folder",
+    "printable",
+    "write_atomically",
+]
 
 CONTENTS = {
     "model": ("config.json", "model.safetensors", "README.md"),
@@ -44,6 +53,15 @@ def write_atomically(path: Path, write: Callable[[Path], object], keep: Path | N
 def check_writable(path: Path) -> None:
     """Find out before long work, not after it, whether its file can be written."""
     _new_file_beside(path).unlink()
+
+
+def check_apart(pairs: Iterable[tuple[object, object]], advice: str = "rename one") -> None:
+    """Refuse sources, the first of each pair, of which two would be written to one place, the second."""
+    taken: dict[object, object] = {}
+    for source, output in pairs:
+        if output in taken:
+            raise EgganError(f"{taken[output]} and {source} would both be written to {output}: {advice}.")
+        taken[output] = source
 
 
 def is_same(one: Path, other: Path) -> bool:

@@ -14,7 +14,7 @@ from PIL import Image
 from eggan.action_units import COLUMNS
 from eggan.animation import ENDINGS, ffmpeg, fitted, save_animation, there_and_back
 from eggan.contact_sheet import contact_sheet
-from eggan.data.track import read_track
+from eggan.data.track import Track
 from eggan.editor import Editor, Targets
 from eggan.errors import EgganError
 from eggan.faces import Photograph
@@ -44,7 +44,7 @@ def check_output(photo: Path, out: Path, timing: Timing, track: Path | None) -> 
     """Refuse, before any work, an ending that cannot be written and a timing that does not go with it.
 
     Raises:
-        EgganError: as said; the track is wrong, as `read_track`; or MP4 is asked for and ffmpeg is not there.
+        EgganError: as said; or MP4 is asked for and ffmpeg is not there.
     """
     ending = out.suffix.lower()
     if ending not in (STRIP, *ENDINGS):
@@ -59,8 +59,6 @@ def check_output(photo: Path, out: Path, timing: Timing, track: Path | None) -> 
         raise EgganError("An animation by --track has a frame for each row: --steps and --seconds do not go with it.")
     if ending == ".mp4":
         ffmpeg()
-    if track is not None:
-        read_track(track)
 
 
 def morph(
@@ -110,7 +108,7 @@ def morph(
 def drive(
     editor: Editor,
     photo: Photograph,
-    track: Path,
+    track: Track,
     out: Path,
     timing: Timing,
     *,
@@ -124,9 +122,9 @@ def drive(
         The record that is written with it.
 
     Raises:
-        EgganError: as `read_track`, `Editor.edit` and the writers.
+        EgganError: as `Editor.edit` and the writers.
     """
-    rows, own_fps = read_track(track)
+    rows, own_fps, name = track
     strip = out.suffix.lower() == STRIP
     crop = crop or strip
     photo = photo if crop else fitted(photo)
@@ -134,12 +132,12 @@ def drive(
     if strip:
         rows = [rows[k] for k in chosen]
     start = editor.edit_photograph(photo, rows[0], face=face, crop=crop)
-    made = f"{'strip' if strip else 'animation'} of {len(rows)} rows of {track.name}"
+    made = f"{'strip' if strip else 'animation'} of {len(rows)} rows of {name}"
     edits = tuple(replace(edit, target={}) for edit in start.provenance.edits)  # another one in every frame
     record = replace(start.provenance, edits=edits, made=made)
     pictures = (frame.picture() for frame in editor.animate(photo, rows, face=face, crop=crop))
     if strip:
-        sheet = _strip(list(pictures), track.name, [f"row {k + 1}" for k in chosen])
+        sheet = _strip(list(pictures), name, [f"row {k + 1}" for k in chosen])
         save_picture(sheet, out, record, sign and partial(sign, provenance=record))
     else:
         fps = timing.fps or min(max(own_fps or FPS, 1), 60)

@@ -60,6 +60,11 @@ class Faces:
         return len(self.images)
 
     @property
+    def files(self) -> list[Path]:
+        """The file, or those of the folder, in the order of the rows."""
+        return _files(self.path)
+
+    @property
     def people(self) -> list[str]:
         """The identities, sorted; a person's class in C_id is the position here."""
         return sorted(set(self.identity.tolist()))
@@ -98,7 +103,7 @@ def read_faces(path: str | Path, image_size: int) -> Faces:
             sentence names file, row (from 0) and column.
     """
     path = Path(path)
-    files = sorted(path.glob("[!.]*.parquet")) if path.is_dir() else [path]
+    files = _files(path)
     if not files:
         raise EgganError(f"The folder {path} holds no faces files (*.parquet).")
     if {"train.parquet", "test.parquet"} <= {file.name for file in files}:
@@ -112,6 +117,10 @@ def read_faces(path: str | Path, image_size: int) -> Faces:
         emotion=np.concatenate([shard.emotion for shard in shards]),
         path=path,
     )
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("[!.]*.parquet")) if path.is_dir() else [path]
 
 
 class _Labels(NamedTuple):

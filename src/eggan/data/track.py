@@ -14,10 +14,11 @@ __all__ = ["Track", "read_track"]
 
 
 class Track(NamedTuple):
-    """17 intensities a row, 0..5, in the order of `NUMBERS`; and rows a second, None where the file has no times."""
+    """17 intensities a row, 0..5, in the order of `NUMBERS`; rows a second, None without times; the name of the file."""
 
     rows: list[list[float]]
     fps: float | None
+    name: str
 
 
 def read_track(path: str | Path) -> Track:
@@ -51,7 +52,7 @@ def read_track(path: str | Path) -> Track:
             rows.append(_intensities(row, f"{path}, line {number}") if seen else rows[-1])
     if not rows:
         raise EgganError(f"{path} has no row in which a face was seen.")
-    return Track(rows, _rows_a_second(table))
+    return Track(rows, _rows_a_second(table), path.name)
 
 
 def _intensities(row: Mapping[str, str], where: str) -> list[float]:

@@ -93,9 +93,8 @@ def _identity_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _depends_on(name: str, config: JudgedConfig, faces: Faces) -> str:
-    files = sorted(faces.path.glob("[!.]*.parquet")) if faces.path.is_dir() else [faces.path]
     digest = hashlib.sha256()
-    for path in files:
+    for path in faces.files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     facts = [name, config.seed, config.image_size, config.precision, config.classifiers.model_dump()]
