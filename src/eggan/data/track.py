@@ -14,7 +14,7 @@ __all__ = ["Track", "read_track"]
 
 
 class Track(NamedTuple):
-    """17 intensities a row, 0..5, in the order of `NUMBERS`; rows a second, None without times; the name of the file."""
+    """17 intensities a row, 0..5, in the order of `NUMBERS`; rows a second, None without times; the file's name."""
 
     rows: list[list[float]]
     fps: float | None
