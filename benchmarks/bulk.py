@@ -4,10 +4,10 @@
 
 Makes that many distinct images of facsynth's faces (crops and colours) in a temporary folder, as Parquet shards; lets
 one process with all cores and then a cluster of two nodes with half of them each do the same jobs; prints images a
-second from the first shard written to the last and over the first 1,000 and 10,000, the memory of all processes,
-and whether the shards are equal. With --alone the one process does only so many, which are compared. With --kill the
-cluster loses a node half-way and the driver is killed at a quarter and started again; then rates are those of one node
-from there on.
+second from the first shard written to the last, over the first 1,000 and 10,000 and by tenths, the memory of all
+processes, and whether the shards are equal. With --alone the one process does only so many, which are compared. With
+--kill the driver is killed at a quarter and started again, and half-way the cluster loses a node, which another one
+replaces.
 """
 
 from __future__ import annotations
@@ -95,10 +95,15 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         cores = max(1, (os.cpu_count() or 2) // 2)
-        here: dict[str, Any] = {"num_cpus": cores, "node_ip_address": "127.0.0.1"}
-        self.nodes = Cluster(initialize_head=True, head_node_args=here | {"include_dashboard": False})
-        self.second = self.nodes.add_node(**here)
+        self.here: dict[str, Any] = {"num_cpus": cores, "node_ip_address": "127.0.0.1"}
+        self.nodes = Cluster(initialize_head=True, head_node_args=self.here | {"include_dashboard": False})
+        self.second = self.nodes.add_node(**self.here)
         self.address = f"127.0.0.1:{self.nodes.address.rpartition(':')[2]}"
+
+    def replace_second(self) -> None:
+        """Kill all processes of the second node at once, and start another."""
+        self.nodes.remove_node(self.second, allow_graceful=False)
+        self.second = self.nodes.add_node(**self.here)
 
 
 def run(job: str, shards: list[Path], out: Path, cluster: str, lose: Nodes | None = None) -> dict[str, float]:
@@ -122,7 +127,7 @@ def run(job: str, shards: list[Path], out: Path, cluster: str, lose: Nodes | Non
     second = launch(job, shards, out, cluster)
     if lose is not None:
         follow(second, lambda n: n >= parts // 2)
-        lose.nodes.remove_node(lose.second, allow_graceful=False)
+        lose.replace_second()
     follow(second, lambda _: False)
     said = second.communicate()[0].strip().splitlines()[-1]
     assert second.returncode == 0, said
@@ -130,6 +135,8 @@ def run(job: str, shards: list[Path], out: Path, cluster: str, lose: Nodes | Non
     times = sorted(path.stat().st_mtime for path in done(out))
     marks = [count for count in (1000, 10_000) if count < (len(times) - 1) * CHUNK]
     rates = {f"rate, first {count:,}": rate(times[: count // CHUNK + 1]) for count in marks}
+    tenth = len(times) // 10
+    by_tenths = [rate(times[k * tenth : (k + 1) * tenth + 1]) for k in range(10)] if tenth else []
     half = max(1, len(used) // 2)
     figures = {
         "rate": rate(times),
@@ -140,6 +147,7 @@ def run(job: str, shards: list[Path], out: Path, cluster: str, lose: Nodes | Non
     }
     print(f"{job}, {'cluster' if cluster else 'one process'}: {said}")
     print(json.dumps({name: round(value, 1) for name, value in figures.items()}))
+    print("rate by tenths of the pictures: " + ", ".join(f"{value:.1f}" for value in by_tenths), flush=True)
     return figures
 
 

@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import imageio_ffmpeg
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -121,7 +123,7 @@ def test_cameras_and_gazes_are_chosen(rafd: Path) -> None:
     assert len(list_rafd(rafd).sources) == 19
     assert len(list_rafd(rafd, gazes=["frontal"]).sources) == 18
     oblique = list_rafd(rafd, cameras=["090", "045"])
-    assert [s.session for s in oblique.sources if s.path.name.startswith("Rafd045")] == [3]
+    assert [s.session for s in oblique.sources if Path(s.item.place).name.startswith("Rafd045")] == [3]
     assert Counter(skipped.reason for skipped in oblique.skipped)["camera 180"] == 1
 
 
@@ -271,10 +273,20 @@ def test_frames_are_the_same_wherever_reading_starts(tmp_path: Path) -> None:
         assert [number for number, _ in read_frames(path, wanted)] == list(wanted)
     assert list(read_frames(path, [121])) == []
 
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/clips/long.mp4", path.read_bytes())
+    address = "memory://clips/long.mp4"
+    assert count_frames(address) == 120
+    for number, pixels in read_frames(address, [1, 97]):
+        np.testing.assert_array_equal(pixels, whole[number])
+    memory.pipe("/clips/long.mp4", path.read_bytes()[:3000])
+    with pytest.raises(EgganError, match=r"memory://clips/long\.mp4 cannot be read as a video"):
+        count_frames(address)
+
 
 def test_mmi_lists_the_neutral_frame_and_those_of_the_apex(mmi: Path) -> None:
     listing = list_mmi(mmi.parent, step=2)
-    found = [(s.path.stem, s.identity, s.session, s.emotion, s.frame) for s in listing.sources]
+    found = [(Path(s.item.place).stem, s.identity, s.session, s.emotion, s.item.number) for s in listing.sources]
     assert found == [
         ("S001-001", "mmiS001", 0, "neutral", 1),
         ("S001-001", "mmiS001", 0, "happy", 6),  # AU 6 and 12 are both at their apex from 6 to 7
@@ -285,7 +297,7 @@ def test_mmi_lists_the_neutral_frame_and_those_of_the_apex(mmi: Path) -> None:
         ("S002-014", "mmiS002", 0, "sad", 4),
         ("S002-014", "mmiS002", 0, "sad", 6),
     ]
-    why = {skipped.path.name: skipped.reason for skipped in listing.skipped}
+    why = {Path(skipped.item.place).name: skipped.reason for skipped in listing.skipped}
     assert why["holiday.avi"] == "its name is not like S001-001.avi"
     assert "S003-001-oao_aucs.xml cannot be read as XML" in why["S003-001.avi"]
     assert "S004-001.avi cannot be read as a video" in why["S004-001.avi"]
@@ -308,8 +320,8 @@ def test_the_apex_is_where_most_units_are_at_theirs(
     text = coding(*((str(k), unit) for k, unit in enumerate(markers, 1)))
     (tmp_path / "S001-001-oao_aucs.xml").write_text(text)
     sources = list_mmi(tmp_path, step=1).sources
-    assert [s.frame for s in sources if s.emotion == "mixed"] == frames
-    assert [s.frame for s in sources if s.emotion == "neutral"] == [1] * starts_neutral
+    assert [s.item.number for s in sources if s.emotion == "mixed"] == frames
+    assert [s.item.number for s in sources if s.emotion == "neutral"] == [1] * starts_neutral
 
 
 def test_mmi_becomes_a_faces_file_with_aus_by_frame(mmi: Path, tmp_path: Path, eggan: Eggan) -> None:
@@ -368,6 +380,38 @@ def test_a_folder_with_a_sub_folder_a_person(people: Path, tmp_path: Path, eggan
         "stray.png": "it lies in no person's sub-folder",
         "ann/neutral.png": "the same picture as ann/holiday.png",
     }
+
+
+def test_shards_with_labels_and_videos_here_and_at_an_address(
+    people: Path, tmp_path: Path, eggan: Eggan, rendered: Rendered
+) -> None:
+    names = [("ann", "neutral.png"), ("ann", "2 very happy.png"), ("bob", "neutral.png"), ("cyd", "neutral.png")]
+    images = [(people / who / file).read_bytes() for who, file in names]
+    columns = {"image": [*images, b"no picture"], "identity": ["ann", "ann", "bob", None, "dan"], "n": [0] * 5}
+    columns["emotion"] = ["neutral", "happy", "neutral", "neutral", "sad"]
+    pq.write_table(pa.table(columns | {"session": [0, 0, 7, 0, 0]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": images}), tmp_path / "b.parquet")
+    write_video(tmp_path / "happy.avi", clip(rendered, sorted({who for who, _ in rendered})[4], "happy", 0, 2))
+    memory = fsspec.filesystem("memory")
+    for name, place in (("a.parquet", "a.parquet"), ("b.parquet", "b.parquet"), ("happy.avi", "eve/happy.avi")):
+        memory.pipe(f"/lab/{place}", (tmp_path / name).read_bytes())
+    out = tmp_path / "faces.parquet"
+    assert eggan("prepare", "folder", "memory://lab", "-o", out)[0] == 0
+    rows = pq.read_table(out).to_pylist()
+    assert [(row["identity"], row["session"], row["emotion"], row["file"], row["frame"]) for row in rows] == [
+        ("ann", 0, "neutral", "a.parquet", 0),
+        ("ann", 0, "happy", "a.parquet", 1),
+        ("bob", 7, "neutral", "a.parquet", 2),
+        ("eve", 0, "happy", "eve/happy.avi", 1),
+        ("eve", 0, "happy", "eve/happy.avi", 2),
+    ]
+    left_out = reasons(tmp_path / "faces.skipped.csv")
+    assert left_out["a.parquet:3"] == "its identity or emotion is empty"
+    assert "a.parquet, row 4 cannot be read" in left_out["a.parquet:4"]
+    assert left_out["b.parquet"] == "it lacks the column identity"
+    local = tmp_path / "local.parquet"
+    assert eggan("prepare", "folder", tmp_path / "[ab].parquet", "-o", local)[0] == 0
+    assert pq.read_table(local)["AU12_r"].to_pylist() == [row["AU12_r"] for row in rows[:3]]
 
 
 def test_a_csv_says_who_and_what_is_on_a_picture(people: Path, tmp_path: Path, eggan: Eggan) -> None:
@@ -437,7 +481,7 @@ def test_an_openface_that_fails_stops_the_work_and_keeps_what_is_done(
             ["folder", "people/ann", "-o", "a.parquet"],
             "holds nothing to prepare (2 very happy.png: it lies in no person",
         ),
-        (["folder", "empty", "-o", "a.parquet"], "holds nothing to prepare (it has no picture)."),
+        (["folder", "empty", "-o", "a.parquet"], "empty holds no picture, video or Parquet shard."),
         (["folder", "two.csv", "-o", "split"], "shows 2 people, too few for train, val and test: give a .parquet"),
         (["folder", "nowhere", "-o", "a.parquet"], "There is no folder nowhere"),
         (["rafd", "nowhere", "-o", "a.parquet"], "There is no folder nowhere"),

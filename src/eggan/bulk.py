@@ -28,7 +28,8 @@ import pyarrow.parquet as pq
 from eggan.action_units import COLUMNS
 from eggan.annotate import read_crops
 from eggan.data.openface import BOX
-from eggan.data.pictures import Item, file_system, list_items, read_items
+from eggan.data.pictures import Item, list_items, read_items
+from eggan.data.places import file_system
 from eggan.editor import Cut, EditedCut, Editor, Targets, check_request, choose_device, cut_faces, put_together
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator

@@ -408,7 +408,12 @@ def prepare_mmi(
 @prepare_app.command("folder")
 def prepare_folder(
     source: Annotated[
-        Path, typer.Argument(help="Folder with a sub-folder a person, or a CSV file,identity,emotion.", metavar="SRC")
+        str,
+        typer.Argument(
+            help="Folder with a sub-folder a person, Parquet shards with columns image, identity and emotion, here or "
+            "at an address; or a CSV file,identity,emotion.",
+            metavar="SRC",
+        ),
     ],
     out: PreparedOption,
     aus: TablesOption = None,
@@ -416,19 +421,20 @@ def prepare_folder(
     size: SizeOption = 128,
     cluster: ClusterOption = None,
 ) -> None:
-    """Your own photographs.
+    """Your own photographs, videos and shards.
 
     Try:
 
         eggan prepare folder people/ -o faces.parquet
 
         eggan prepare folder people.csv -o data/mine --aus aus.csv
+
+        eggan prepare folder "s3://lab/shards/*.parquet" -o data/lab
     """
     from eggan.data.folder import list_folder
     from eggan.prepare import choose_reader, prepare
 
-    root = source if source.is_dir() else source.parent
-    typer.echo(prepare(list_folder(source), root, out, *choose_reader(annotator, aus), size, cluster))
+    typer.echo(prepare(list_folder(source), source, out, *choose_reader(annotator, aus), size, cluster))
 
 
 @app.command()

@@ -6,7 +6,6 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +17,12 @@ from eggan.annotate import read_crops
 from eggan.data.by_file import ByFile
 from eggan.data.openface import NoTablesError, OpenFace, Reading, most_confident, read_tables
 from eggan.data.parts import Output
+from eggan.data.pictures import Item, read_items
+from eggan.data.places import file_state
 from eggan.data.sources import Listing, Source
-from eggan.data.video import each_frame
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
-from eggan.faces import Face, align, detect, open_photograph, select
+from eggan.faces import Face, align, detect, select
 from eggan.files import printable
 from eggan.flow import Stages, flow
 from eggan.progress import track
@@ -61,7 +61,13 @@ def choose_reader(annotator: Literal["builtin", "openface"], tables: Path | None
 
 
 def prepare(
-    listing: Listing, root: Path, out: Path, reader: Reader, settings: str, size: int = 128, cluster: str | None = None
+    listing: Listing,
+    source: str | Path,
+    out: Path,
+    reader: Reader,
+    settings: str,
+    size: int = 128,
+    cluster: str | None = None,
 ) -> str:
     """Make a faces file, or three with people apart, from what an importer listed.
 
@@ -69,7 +75,7 @@ def prepare(
 
     Args:
         listing: the pictures, and what was left out already.
-        root: folder that the column `file` is seen from.
+        source: what was listed, for the sentences of errors.
         out: a faces file, or a folder for `train.parquet`, `val.parquet` and `test.parquet`.
         reader: where AUs come from.
         settings: stands for the reader: a picture that was read by another one is read anew.
@@ -86,38 +92,41 @@ def prepare(
     output = Output(out)
     if not listing.sources:
         first = (
-            f"{listing.skipped[0].path.name}: {listing.skipped[0].reason}" if listing.skipped else "it has no picture"
+            f"{listing.skipped[0].item.below}: {listing.skipped[0].reason}" if listing.skipped else "it has no picture"
         )
-        raise EgganError(f"{root} holds nothing to prepare ({first}).")
-    people = {source.identity for source in listing.sources}
+        raise EgganError(f"{source} holds nothing to prepare ({first}).")
+    people = {picture.identity for picture in listing.sources}
     if output.split and len(people) < 3:
-        raise EgganError(f"{root} shows {len(people)} people, too few for train, val and test: give a .parquet as -o.")
-    keys = [_key(source, f"{settings} {size}") for source in listing.sources]
-    job = hashlib.sha256("\n".join([out.suffix, *keys, *map(str, listing.skipped)]).encode()).hexdigest()
+        raise EgganError(
+            f"{source} shows {len(people)} people, too few for train, val and test: give a .parquet as -o."
+        )
+    states = {place: _state(place) for place in {picture.item.place for picture in listing.sources}}
+    keys = [_key(picture, states[picture.item.place], f"{settings} {size}") for picture in listing.sources]
+    facts = "\n".join([out.suffix, *keys, *map(str, listing.skipped)])
+    job = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()
     if output.holds(job):
         return f"{out} is up to date."
     done, seen = output.done(set(keys))
-    sources = listing.sources
-    if cluster is not None:  # a worker stands in another folder
-        root = root.absolute()
-        sources = [source._replace(path=source.path.absolute()) for source in sources]
-    todo = [(source, key) for source, key in zip(sources, keys, strict=True) if key not in done]
+    todo = [(picture, key) for picture, key in zip(listing.sources, keys, strict=True) if key not in done]
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    stages = Stages(_as_it_is, partial(_load, root, reader, size), _as_it_is)
+    stages = Stages(_as_it_is, partial(_load, reader, size), _as_it_is)
     for rows in track(flow(chunks, stages, cluster), "preparing", len(chunks)):
         output.add([_unless_seen(row, seen) for row in rows])
-    skipped = [(_relative(path, root), frame, printable(reason)) for path, reason, frame in listing.skipped]
+    skipped = [(printable(item.below), item.number, printable(reason)) for item, reason in listing.skipped]
     return output.finish(set(keys), skipped, job)
 
 
-def _key(source: Source, settings: str) -> str:
-    """Stands for all that a row depends on; it changes where the file does."""
+def _state(place: str) -> str:
     try:
-        stat = source.path.stat()
-        state = f"{stat.st_size} {stat.st_mtime_ns}"
+        return file_state(place)
     except OSError:
-        state = "gone"
-    facts = [str(source.path.absolute()), *map(str, source[1:]), state, settings]
+        return "gone"
+
+
+def _key(source: Source, state: str, settings: str) -> str:
+    """Stands for all that a row depends on; it changes where the file does."""
+    item, *labels = source
+    facts = [item.place, *map(str, labels), str(item.number), state, settings]
     return hashlib.sha256("\0".join(facts).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -125,26 +134,28 @@ def _as_it_is(rows: list[Any]) -> list[Any]:
     return rows
 
 
-def _load(root: Path, reader: Reader, size: int) -> Callable[[list[tuple[Source, str]]], list[dict[str, Any]]]:
-    return partial(_rows, root=root, reader=reader, size=size)
+def _load(reader: Reader, size: int) -> Callable[[list[tuple[Source, str]]], list[dict[str, Any]]]:
+    return partial(_rows, reader=reader, size=size)
 
 
-def _rows(chunk: Sequence[tuple[Source, str]], root: Path, reader: Reader, size: int) -> list[dict[str, Any]]:
+def _rows(chunk: Sequence[tuple[Source, str]], reader: Reader, size: int) -> list[dict[str, Any]]:
     """A row of a part for each picture."""
-    sources, keys = [source for source, _ in chunk], dict(chunk)
-    readings = _readings(sources, reader)
+    by_item = {source.item: (source, key) for source, key in chunk}
+    readings = _readings(list(by_item), reader)
     rows = []
-    for source, pixels in _pictures(sources):
-        row = source._asdict() | {"key": keys[source], "file": _relative(source.path, root)}
+    for item, photo in read_items(list(by_item)):
+        source, key = by_item[item]
+        row = {**source._asdict(), "key": key, "file": printable(item.below), "frame": item.number}
         try:
-            if isinstance(pixels, EgganError):
-                raise pixels
+            if isinstance(photo, EgganError):
+                raise photo
+            pixels = photo.pixels
             row["pixels"] = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
-            face = _largest(detect(pixels), str(source.path))
+            face = _largest(detect(pixels), photo.name)
             if isinstance(reader, ActionUnitEstimator):
                 (aus,) = read_crops(reader, [align(pixels, face, reader.config.image_size)])
             else:
-                aus = _reading_of(face, readings.get(source, []))
+                aus = _reading_of(face, readings.get(item, []))
             row |= {"image": _png(align(pixels, face, size)), **dict(zip(COLUMNS, aus, strict=True))}
         except EgganError as error:
             row["reason"] = printable(str(error))
@@ -163,48 +174,32 @@ def _unless_seen(row: dict[str, Any], seen: dict[str, str]) -> dict[str, Any]:
     return row
 
 
-def _pictures(sources: Sequence[Source]) -> Iterator[tuple[Source, np.ndarray | EgganError]]:
-    """The pixels of each source, or why there are none; the frames of a video are read in one go."""
-    for path, group in groupby(sources, key=lambda source: source.path):
-        frames: dict[int, Source] = {}
-        for source in group:
-            if source.frame is not None:
-                frames[source.frame] = source
-                continue
-            try:
-                yield source, open_photograph(path).pixels
-            except EgganError as error:
-                yield source, error
-        for number, found in each_frame(path, list(frames)) if frames else ():
-            yield frames[number], found
-
-
-def _readings(sources: Sequence[Source], reader: Reader) -> dict[Source, list[Reading]]:
+def _readings(items: Sequence[Item], reader: Reader) -> dict[Item, list[Reading]]:
     """OpenFace's readings of a chunk, or those of a table; none for the built-in estimator."""
     if isinstance(reader, OpenFace):
-        given: list[Source] = []
+        given: list[Item] = []
 
         def pictures() -> Iterator[np.ndarray]:
-            for source, pixels in _pictures(sources):
-                if not isinstance(pixels, EgganError):
-                    given.append(source)
-                    yield pixels
+            for item, photo in read_items(items):
+                if not isinstance(photo, EgganError):
+                    given.append(item)
+                    yield photo.pixels
 
         try:
             return dict(zip(given, reader.read(pictures()), strict=True))
         except NoTablesError as error:
-            return {source: [Reading(reason=str(error))] for source in given}
+            return {item: [Reading(reason=str(error))] for item in given}
     if isinstance(reader, ByFile):
-        return {source: _in_table(reader, source) for source in sources}
+        return {item: _in_table(reader, item) for item in items}
     return {}
 
 
-def _in_table(table: ByFile[list[Reading]], source: Source) -> list[Reading]:
+def _in_table(table: ByFile[list[Reading]], item: Item) -> list[Reading]:
     try:
-        found = table.find(source.path) or []
+        found = table.find(item.place) or []
     except EgganError as error:
         return [Reading(reason=str(error))]
-    return [r for r in found if r.frame == source.frame] or [Reading(reason="it is not in the table of AUs")]
+    return [r for r in found if r.frame == item.number] or [Reading(reason="it is not in the table of AUs")]
 
 
 def _reading_of(face: Face, readings: Sequence[Reading]) -> tuple[float, ...]:
@@ -228,10 +223,6 @@ def _distance(face: Face, reading: Reading) -> float:
 def _largest(faces: Sequence[Face], name: str) -> Face:
     """The largest face that can be aligned: of a view from the front beside one from the side it is the former."""
     return next((face for face in faces if face.alignable), None) or select(faces, "largest", name)[0]
-
-
-def _relative(path: Path, root: Path) -> str:
-    return printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix())
 
 
 def _png(pixels: np.ndarray) -> bytes:

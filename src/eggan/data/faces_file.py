@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from eggan.action_units import COLUMNS, MAX_INTENSITY
+from eggan.data.places import file_state
 from eggan.errors import EgganError, first_line
 from eggan.files import write_atomically
 
@@ -191,7 +192,7 @@ def _decoded(path: Path, image_size: int) -> Tensor:
 
 def _mapped(folder: Path, files: Sequence[Path], image_size: int) -> Tensor:
     """The images of all files, uint8 (N, 3, S, S), in a file of the folder: decoded now, or before by anybody."""
-    facts = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    facts = [f"{file.name} {file_state(file)}" for file in files]
     key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
     cache = folder / f".eggan-{image_size}px-{key}.u8"
     rows = [pq.read_metadata(file).num_rows for file in files]

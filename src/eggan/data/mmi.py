@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
-from eggan.data.sources import Listing, Skipped, Source
+from eggan.data.sources import Listing, Skipped, Source, item_below
 from eggan.data.video import count_frames
 from eggan.errors import EgganError
 
@@ -44,20 +44,20 @@ def list_mmi(folder: Path, step: int = 5) -> Listing:
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".avi"):
         name = NAME.fullmatch(path.stem)
         if name is None:
-            skipped.append(Skipped(path, "its name is not like S001-001.avi"))
+            skipped.append(Skipped(item_below(folder, path), "its name is not like S001-001.avi"))
             continue
         try:
             frames, starts_neutral = _frames(path, step)
             emotion = _emotion(path.with_suffix(".xml"))
         except EgganError as error:
-            skipped.append(Skipped(path, str(error)))
+            skipped.append(Skipped(item_below(folder, path), str(error)))
             continue
         who = f"mmi{name[1].upper()}"
         session = clips[who]
         clips[who] += 1
         if starts_neutral:
-            sources.append(Source(path, who, session, "neutral", 1))
-        sources += [Source(path, who, session, emotion, frame) for frame in frames]
+            sources.append(Source(item_below(folder, path, 1), who, session, "neutral"))
+        sources += [Source(item_below(folder, path, frame), who, session, emotion) for frame in frames]
     return Listing(sources, skipped)
 
 

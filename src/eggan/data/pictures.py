@@ -12,17 +12,17 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from eggan.data.by_file import PICTURES, UNREADABLE, VIDEOS
+from eggan.data.places import ending, file_system, reason
 from eggan.data.video import count_frames, each_frame
-from eggan.errors import EgganError, first_line
+from eggan.errors import EgganError
 from eggan.faces import Photograph, open_photograph, to_photograph
 
-__all__ = ["Item", "file_system", "list_items", "read_items"]
+__all__ = ["SHARDS", "Item", "list_items", "read_columns", "read_items"]
 
 SHARDS = (".parquet",)
 
@@ -74,22 +74,23 @@ def read_items(items: Sequence[Item]) -> Iterator[tuple[Item, Photograph | Eggan
         if those[0].number is None:
             for item in those:
                 yield item, _guarded(place)
-        elif _ending(place) in VIDEOS:
+        elif ending(place) in VIDEOS:
             yield from _from_video(place, those)
         else:
             yield from ((item, _from_shard(item)) for item in those)
 
 
-def file_system(place: str) -> tuple[Any, str]:
-    """The file system of a path or address, and what the path is called there.
+def read_columns(place: str, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Those of the columns that a shard has.
 
     Raises:
-        EgganError: nothing here speaks the address's protocol, or it cannot be reached.
+        EgganError: it cannot be read.
     """
+    shard = _shard(place)
     try:
-        return fsspec.core.url_to_fs(place)
-    except (ValueError, ImportError, OSError) as error:
-        raise EgganError(f"{place} cannot be reached ({_reason(error)}).") from None
+        return shard.read([name for name in names if name in shard.schema_arrow.names]).to_pydict()
+    except (pa.ArrowException, OSError) as error:
+        raise EgganError(f"{place} cannot be read ({reason(error)}).") from None
 
 
 def _is_below(place: str, folder: str, text: str) -> bool:
@@ -110,20 +111,20 @@ def _files(text: str) -> Iterator[tuple[str, str]]:
         else:
             found = [path]
     except OSError as error:
-        raise EgganError(f"{text} cannot be listed ({_reason(error)}).") from None
+        raise EgganError(f"{text} cannot be listed ({reason(error)}).") from None
     alone = found == [path]
     for file in sorted(found):
         below = file[len(root) :].lstrip("/")
         hidden = any(part.startswith(".") for part in below.split("/"))
-        if alone or (not hidden and _ending(file) in (*PICTURES, *VIDEOS, *SHARDS, *UNREADABLE)):
+        if alone or (not hidden and ending(file) in (*PICTURES, *VIDEOS, *SHARDS, *UNREADABLE)):
             yield fs.unstrip_protocol(file) if "://" in text else file, below
 
 
 def _items(place: str, below: str) -> Iterator[Item]:
     try:
-        if _ending(place) in VIDEOS:
-            yield from (Item(place, below, number) for number in range(1, count_frames(_local(place)) + 1))
-        elif _ending(place) in SHARDS:
+        if ending(place) in VIDEOS:
+            yield from (Item(place, below, number) for number in range(1, count_frames(place) + 1))
+        elif ending(place) in SHARDS:
             yield from (Item(place, below, row) for row in range(_shard(place).metadata.num_rows))
         else:
             yield Item(place, below)
@@ -133,9 +134,9 @@ def _items(place: str, below: str) -> Iterator[Item]:
 
 def _guarded(place: str) -> Photograph | EgganError:
     try:
-        if _ending(place) in VIDEOS:
-            count_frames(_local(place))
-        if _ending(place) in SHARDS:
+        if ending(place) in VIDEOS:
+            count_frames(place)
+        if ending(place) in SHARDS:
             _shard(place)
         return _open(place)
     except EgganError as error:
@@ -151,7 +152,7 @@ def _open(place: str) -> Photograph:
     except FileNotFoundError:
         raise EgganError(f"There is no file {place}.") from None
     except OSError as error:
-        raise EgganError(f"{place} cannot be read ({_reason(error)}).") from None
+        raise EgganError(f"{place} cannot be read ({reason(error)}).") from None
     return _decoded(data, place)
 
 
@@ -161,7 +162,7 @@ def _decoded(data: bytes, name: str) -> Photograph:
 
 def _from_video(place: str, items: Sequence[Item]) -> Iterator[tuple[Item, Photograph | EgganError]]:
     frames = {item.number: item for item in items if item.number is not None}
-    for number, pixels in each_frame(_local(place), list(frames)):
+    for number, pixels in each_frame(place, list(frames)):
         try:
             if isinstance(pixels, EgganError):
                 raise pixels
@@ -186,7 +187,7 @@ def _from_shard(item: Item) -> Photograph | EgganError:
     except EgganError as error:
         return error
     except (pa.ArrowException, OSError) as error:
-        return EgganError(f"{name} cannot be read ({_reason(error)}).")
+        return EgganError(f"{name} cannot be read ({reason(error)}).")
 
 
 @lru_cache(maxsize=16)
@@ -195,7 +196,7 @@ def _shard(place: str) -> Any:  # noqa: ANN401
     try:
         shard = pq.ParquetFile(fs.open(path, "rb"))
     except (pa.ArrowException, OSError) as error:
-        raise EgganError(f"{place} cannot be read as Parquet ({_reason(error)}).") from None
+        raise EgganError(f"{place} cannot be read as Parquet ({reason(error)}).") from None
     if "image" not in shard.schema_arrow.names:
         raise EgganError(f"{place} has no column image with encoded pictures.")
     return shard
@@ -206,17 +207,3 @@ def _row_group(place: str, group: int) -> Any:  # noqa: ANN401
     """The column `image` of a row group; chunks take its rows one after another, several threads at once."""
     with _ONE_AT_A_TIME:
         return _shard(place).read_row_group(group, columns=["image"]).column("image")
-
-
-def _local(place: str) -> Path:
-    if "://" in place:
-        raise EgganError(f"{place} is a video at an address: copy it to a folder of this machine first.")
-    return Path(place)
-
-
-def _ending(place: str) -> str:
-    return Path(place).suffix.lower()
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or first_line(error)

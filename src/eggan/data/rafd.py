@@ -13,7 +13,7 @@ from pathlib import Path
 
 from eggan.action_units import EMOTIONS
 from eggan.data.by_file import pictures_in
-from eggan.data.sources import Listing, Skipped, Source
+from eggan.data.sources import Listing, Skipped, Source, item_below
 
 __all__ = ["CAMERAS", "GAZES", "list_rafd"]
 
@@ -32,16 +32,16 @@ def list_rafd(folder: Path, cameras: Sequence[str] = ("090",), gazes: Sequence[s
     """
     sources, skipped = [], []
     for path in pictures_in(folder):
-        name = NAME.fullmatch(path.stem)
+        item, name = item_below(folder, path), NAME.fullmatch(path.stem)
         if name is None or name[1] not in CAMERAS or name[3] not in EMOTIONS or name[4] not in GAZES:
-            skipped.append(Skipped(path, "its name is not one of RaFD's"))
+            skipped.append(Skipped(item, "its name is not one of RaFD's"))
             continue
         camera, person, emotion, gaze = name.groups()
         if camera not in cameras:
-            skipped.append(Skipped(path, f"camera {camera}"))
+            skipped.append(Skipped(item, f"camera {camera}"))
         elif gaze not in gazes:
-            skipped.append(Skipped(path, f"gaze {gaze}"))
+            skipped.append(Skipped(item, f"gaze {gaze}"))
         else:
             session = CAMERAS.index(camera) * len(GAZES) + GAZES.index(gaze)
-            sources.append(Source(path, f"rafd{int(person):02}", session, emotion))
+            sources.append(Source(item, f"rafd{int(person):02}", session, emotion))
     return Listing(sources, skipped)

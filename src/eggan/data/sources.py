@@ -5,33 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Listing", "Skipped", "Source"]
+from eggan.data.pictures import Item
+
+__all__ = ["Listing", "Skipped", "Source", "item_below"]
 
 
 class Source(NamedTuple):
-    """A photograph, or a frame of a video, of one person with one expression.
+    """A picture of one person with one expression.
 
     Attributes:
-        path: the file.
+        item: where it lies.
         identity: who.
         session: pictures of one identity and session differ in expression alone; 0 where that is not known.
         emotion: `neutral`, `happy` and so on, or another word.
-        frame: of a video, from 1; None for a photograph.
     """
 
-    path: Path
+    item: Item
     identity: str
     session: int
     emotion: str
-    frame: int | None = None
 
 
 class Skipped(NamedTuple):
-    """A file, or a frame of one, that is left out, and why."""
+    """A picture that is left out, or a whole file of them, and why."""
 
-    path: Path
+    item: Item
     reason: str
-    frame: int | None = None
 
 
 class Listing(NamedTuple):
@@ -39,3 +38,8 @@ class Listing(NamedTuple):
 
     sources: list[Source]
     skipped: list[Skipped]
+
+
+def item_below(folder: Path, path: Path, frame: int | None = None) -> Item:
+    """A photograph in a folder of this machine, or a frame of a video, from 1."""
+    return Item(str(path.absolute()), path.relative_to(folder).as_posix(), frame)

@@ -1,21 +1,24 @@
-"""Single frames of a video, by PyAV, from wherever in it they are."""
+"""Single frames of a video, by PyAV, from wherever in it they are. It is a file, or an address that fsspec opens."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 
+from eggan.data.places import file_state, reason
 from eggan.errors import EgganError
 
 __all__ = ["count_frames", "each_frame", "read_frames"]
 
 
-def count_frames(path: Path) -> int:
+def count_frames(path: Path | str) -> int:
     """How many frames a video has.
 
     Raises:
@@ -24,7 +27,7 @@ def count_frames(path: Path) -> int:
     return len(_times(path))
 
 
-def read_frames(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+def read_frames(path: Path | str, wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
     """The wanted frames, counted from 1, in order, as uint8 (H, W, 3), upright; those after the end do not come.
 
     Decoding starts at the last key frame before the first of them, so the end of a long video is as near as its start.
@@ -32,27 +35,24 @@ def read_frames(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, np.n
     Raises:
         EgganError: as `count_frames`.
     """
-    times, av = _times(path), _av()
+    times = _times(path)
     sought = len(set(times)) == len(times) and None not in times
     first = min(wanted)
     if first > len(times):
         return
-    try:
-        with av.open(str(path)) as video:
-            if sought:
-                video.seek(times[first - 1], stream=video.streams.video[0])
-            numbers = {time: number for number, time in enumerate(times, 1)}
-            for counted, frame in enumerate(video.decode(video=0), 1):
-                number = numbers.get(frame.pts, 0) if sought else counted
-                if number in wanted:
-                    yield number, np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90).copy()
-                if number >= max(wanted):
-                    return
-    except (av.error.FFmpegError, OSError) as error:
-        raise _unreadable(path, error) from None
+    with _opened(path) as video:
+        if sought:
+            video.seek(times[first - 1], stream=video.streams.video[0])
+        numbers = {time: number for number, time in enumerate(times, 1)}
+        for counted, frame in enumerate(video.decode(video=0), 1):
+            number = numbers.get(frame.pts, 0) if sought else counted
+            if number in wanted:
+                yield number, np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90).copy()
+            if number >= max(wanted):
+                return
 
 
-def each_frame(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray | EgganError]]:
+def each_frame(path: Path | str, wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray | EgganError]]:
     """As `read_frames`; the wanted frames that do not come follow, with the reason."""
     missing, waiting = EgganError(f"{path} ends before this frame"), dict.fromkeys(wanted)
     try:
@@ -64,33 +64,36 @@ def each_frame(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, np.nd
     yield from ((number, missing) for number in waiting)
 
 
-def _times(path: Path) -> tuple[Any, ...]:
+def _times(path: Path | str) -> tuple[Any, ...]:
     """When each frame is shown, in the stream's units and in order; None where the file does not say."""
     try:
-        stat = path.stat()
-    except OSError:
+        return _times_of(path, file_state(path))
+    except FileNotFoundError:
         raise EgganError(f"There is no file {path}.") from None
-    return _times_of(path, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 @lru_cache(maxsize=8)
-def _times_of(path: Path, *_: int) -> tuple[Any, ...]:
-    av = _av()
-    try:
-        with av.open(str(path)) as video:
-            times = [packet.pts for packet in video.demux(video=0) if packet.size]
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        raise _unreadable(path, error) from None
+def _times_of(path: Path | str, _: str) -> tuple[Any, ...]:
+    with _opened(path) as video:
+        times = [packet.pts for packet in video.demux(video=0) if packet.size]
     return tuple(times) if None in times else tuple(sorted(times))
 
 
-def _av() -> Any:  # noqa: ANN401
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Any]:
     try:
-        return import_module("av")
+        av = import_module("av")
     except ImportError:
         raise EgganError('Videos are read by PyAV: pip install "eggan[video]".') from None
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(fsspec.open(str(path), "rb")) if "://" in str(path) else str(path)
+            yield stack.enter_context(av.open(file))
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> EgganError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return EgganError(f"{path} cannot be read as a video ({reason.strip().rstrip('.')}).")
+def _unreadable(path: Path | str, error: Exception) -> EgganError:
+    return EgganError(f"{path} cannot be read as a video ({reason(error)}).")

@@ -250,7 +250,7 @@ def _points(pixels: np.ndarray, found: _Found, shifts: Sequence[complex]) -> lis
     first, last = ((z.real, z.imag) for z in (found.centre - half, found.centre + half))
     edge = (CHIP - CHIP_FACE) // 2
     to_chip = similarity((first, last), ((edge, CHIP / 2), (CHIP - edge, CHIP / 2)))
-    chip, back = resample(pixels, to_chip, CHIP, finest=1), to_chip.inverse()
+    chip, back = resample(pixels, to_chip, CHIP, finest=1, grey=True), to_chip.inverse()
     tries = []
     for shift in shifts:
         left, top = edge + int(shift.real), edge + int(shift.imag)

@@ -13,6 +13,7 @@ from eggan import __version__
 from eggan.action_units import MAX_INTENSITY
 from eggan.data.batches import Photographs
 from eggan.data.by_file import pictures_in
+from eggan.data.places import file_state
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import align, detect, open_photograph, select
@@ -46,7 +47,7 @@ def aligned_crops(folder: Path, size: int, cache: Path) -> Tensor:
         EgganError: there is no such folder, or no face in it can be aligned.
     """
     paths = pictures_in(folder)
-    facts = [__version__, str(size), *(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)]
+    facts = [__version__, str(size), *(f"{path} {file_state(path)}" for path in paths)]
     kept = cache / f"photographs-{hashlib.sha256(ascii(facts).encode()).hexdigest()[:16]}.npy"
     if not kept.is_file():
         crops = []
