@@ -382,6 +382,23 @@ def test_a_folder_with_a_sub_folder_a_person(people: Path, tmp_path: Path, eggan
     }
 
 
+@pytest.mark.parametrize("name", ["faces.parquet", "split"])
+def test_what_an_import_wrote_into_its_own_source_is_no_picture(
+    name: str, people: Path, eggan: Eggan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(people.parent)
+    out = Path("people", name)
+    (people / f"{name}.parts").mkdir()
+    left = people / f"{name}.parts" / "left.parquet"  # of a run that was cut off
+    labels = {"image": [(people / "stray.png").read_bytes()], "identity": ["eve"], "emotion": ["sad"]}
+    pq.write_table(pa.table(labels), left)
+    assert eggan("prepare", "folder", "people", "-o", out)[0] == 0
+    left.unlink(missing_ok=True)
+    skipped = (out if name == "split" else out.parent) / ("skipped.csv" if name == "split" else "faces.skipped.csv")
+    assert reasons(skipped) == {"stray.png": "it lies in no person's sub-folder"}
+    assert eggan("prepare", "folder", "people", "-o", out)[1] == f"{out} is up to date.\n"
+
+
 def test_shards_with_labels_and_videos_here_and_at_an_address(
     people: Path, tmp_path: Path, eggan: Eggan, rendered: Rendered
 ) -> None:

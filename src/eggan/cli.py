@@ -434,7 +434,7 @@ def prepare_folder(
     from eggan.data.folder import list_folder
     from eggan.prepare import choose_reader, prepare
 
-    typer.echo(prepare(list_folder(source), source, out, *choose_reader(annotator, aus), size, cluster))
+    typer.echo(prepare(list_folder(source, out), source, out, *choose_reader(annotator, aus), size, cluster))
 
 
 @app.command()

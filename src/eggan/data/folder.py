@@ -30,7 +30,7 @@ class Person(NamedTuple):
     session: int = 0
 
 
-def list_folder(source: str | Path) -> Listing:
+def list_folder(source: str | Path, out: Path | None = None) -> Listing:
     """The pictures of a folder, a pattern, shards or a CSV.
 
     In a folder lies one sub-folder a person, with photographs and videos, of which each frame counts; the emotion is
@@ -40,6 +40,7 @@ def list_folder(source: str | Path) -> Listing:
 
     Args:
         source: here, or but for a CSV at an address.
+        out: where the import writes; nothing there, nor in its parts beside, is taken for a picture.
 
     Raises:
         EgganError: there is no such folder, it holds no picture, or as `read_people`.
@@ -55,6 +56,8 @@ def list_folder(source: str | Path) -> Listing:
         return Listing([Source(_named(f, Path(text)), p.identity, p.session, p.emotion) for f, p in people], [])
     found: list[Source | Skipped] = []
     for place, group in groupby(list_items([text]), key=lambda item: item.place):
+        if out is not None and f"{place}/".startswith((f"{out.absolute()}/", f"{out.absolute()}.parts/")):
+            continue
         items = list(group)
         found += _of_shard(place, items) if ending(place) in SHARDS else map(_of_file, items)
     return Listing([x for x in found if isinstance(x, Source)], [x for x in found if isinstance(x, Skipped)])
