@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from eggan.errors import EgganError, first_line
 
 __all__ = ["ending", "file_state", "file_system", "reason"]
@@ -18,6 +16,8 @@ def file_system(place: str) -> tuple[Any, str]:
     Raises:
         EgganError: nothing here speaks the address's protocol, or it cannot be reached.
     """
+    import fsspec  # a command that knows no address need not wait for it
+
     try:
         return fsspec.core.url_to_fs(place)
     except (ValueError, ImportError, OSError) as error:

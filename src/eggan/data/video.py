@@ -9,10 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 
-from eggan.data.places import file_state, reason
+from eggan.data.places import file_state, file_system, reason
 from eggan.errors import EgganError
 
 __all__ = ["count_frames", "each_frame", "read_frames"]
@@ -89,7 +88,10 @@ def _opened(path: Path | str) -> Iterator[Any]:
         raise EgganError('Videos are read by PyAV: pip install "eggan[video]".') from None
     try:
         with ExitStack() as stack:
-            file = stack.enter_context(fsspec.open(str(path), "rb")) if "://" in str(path) else str(path)
+            file: Any = str(path)
+            if "://" in file:
+                fs, name = file_system(file)
+                file = stack.enter_context(fs.open(name, "rb"))
             yield stack.enter_context(av.open(file))
     except (av.error.FFmpegError, OSError, IndexError) as error:
         raise _unreadable(path, error) from None
