@@ -127,8 +127,9 @@ def test_cameras_and_gazes_are_chosen(rafd: Path) -> None:
     assert Counter(skipped.reason for skipped in oblique.skipped)["camera 180"] == 1
 
 
+@pytest.mark.parametrize("at", ["", "memory:/"])
 def test_a_run_that_was_cut_off_goes_on_and_ends_alike(
-    rafd: Path, prepared_rafd: Path, tmp_path: Path, eggan: Eggan, monkeypatch: pytest.MonkeyPatch
+    at: str, rafd: Path, prepared_rafd: Path, tmp_path: Path, eggan: Eggan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
 
@@ -140,19 +141,21 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_alike(
 
     monkeypatch.setattr(module, "CHUNK", 4)
     monkeypatch.setattr(module, "detect", tired)
-    out = tmp_path / "rafd"
+    out = f"{at}{tmp_path}/rafd"
+    fs, there = fsspec.core.url_to_fs(out)
     assert eggan("prepare", "rafd", rafd, "-o", out)[0] == 130
-    assert not out.exists()
-    assert len(list((tmp_path / "rafd.parts").glob("*.parquet"))) == 2
-    (tmp_path / "rafd.parts" / ".000002-left.parquet").write_bytes(b"cut off")
+    assert not fs.exists(there)
+    assert len(fs.ls(f"{there}.parts")) == 2
+    fs.pipe_file(f"{there}.parts/.000002-left.parquet", b"cut off")
     code, said, _ = eggan("prepare", "rafd", rafd, "-o", out)
     assert code == 0
-    assert f"{out / 'train.parquet'}: " in said
-    assert not (tmp_path / "rafd.parts").exists()
+    assert f"{out}/train.parquet: " in said
+    assert not fs.exists(f"{there}.parts")
     assert len(seen) == 10 + 19 - 8  # eight pictures were done
     for name in ("train.parquet", "val.parquet", "test.parquet"):
-        assert pq.read_table(out / name).equals(pq.read_table(prepared_rafd / name))
-    assert (out / "skipped.csv").read_text() == (prepared_rafd / "skipped.csv").read_text()
+        assert pq.read_table(f"{there}/{name}", filesystem=fs).equals(pq.read_table(prepared_rafd / name))
+    assert fs.cat_file(f"{there}/skipped.csv") == (prepared_rafd / "skipped.csv").read_bytes()
+    assert eggan("prepare", "rafd", rafd, "-o", out)[1] == f"{out} is up to date.\n"
 
 
 def test_a_second_run_does_nothing_until_a_picture_changes(

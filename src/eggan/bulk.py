@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +28,7 @@ from eggan.action_units import COLUMNS
 from eggan.annotate import read_crops
 from eggan.data.openface import BOX
 from eggan.data.pictures import Item, list_items, read_items
-from eggan.data.places import file_system
+from eggan.data.places import file_system, names, write_whole
 from eggan.editor import Cut, EditedCut, Editor, Targets, check_request, choose_device, cut_faces, put_together
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
@@ -119,7 +118,7 @@ def annotate(inputs: Sequence[str | Path], out: str | Path, face: str = "largest
     stages = Stages(
         partial(_look, which=face, side=estimator.config.image_size), _load_reader, partial(_write_read, shards=shards)
     )
-    return _run(list_items(inputs, leave_out=str(out)), shards, stages, f"annotate {face}", cluster)
+    return _run(list_items(inputs, leave_out=[out]), shards, stages, f"annotate {face}", cluster)
 
 
 def edit(
@@ -142,7 +141,7 @@ def edit(
     """
     shards = _Shards(str(out), EDITED)
     check_request(change.targets, change.only, change.relative, change.face, change.crop)
-    items = list_items(inputs, leave_out=str(out))
+    items = list_items(inputs, leave_out=[out])
     if files:
         check_apart(((item.place, _output(item)) for item in items), "rename one, or give --shards")
     choose_device(change.device)
@@ -287,7 +286,7 @@ class _Shards:
         listing = "\n".join(f"{item}" for part in parts for item in part.items)
         job = {"asked": asked, "pictures": hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()}
         fs, root = file_system(self.root)
-        there = {name for name in _names(fs, root) if not name.startswith(".")}
+        there = {name for name in names(self.root) if not name.startswith(".")}
         if "job.json" in there:
             if json.loads(fs.cat_file(f"{root}/job.json")) != job:
                 raise EgganError(f"{self.root} holds another job, or its inputs changed: give another -o.")
@@ -295,9 +294,9 @@ class _Shards:
             raise EgganError(f"{self.root} holds something else ({min(there)}): give a new or empty folder.")
         else:
             self.put("job.json", json.dumps(job, indent=1).encode())
-        done = _names(fs, f"{root}/shards")
+        done = names(f"{self.root}/shards")
         todo = [part for part in parts if _name(part.number) not in done]
-        for name in _names(fs, f"{root}/.rejected") & {_name(part.number) for part in todo}:
+        for name in names(f"{self.root}/.rejected") & {_name(part.number) for part in todo}:
             fs.rm(f"{root}/.rejected/{name}")  # of a part that was cut off, or whose shard was removed
         return todo
 
@@ -311,31 +310,19 @@ class _Shards:
     def end(self) -> None:
         """Gather what was rejected into one file, and remove what workers that died left behind."""
         fs, root = file_system(self.root)
-        found = sorted(path for path in _names(fs, f"{root}/.rejected") if path.startswith("part-"))
+        found = sorted(path for path in names(f"{self.root}/.rejected") if path.startswith("part-"))
         tables = [pq.read_table(io.BytesIO(fs.cat_file(f"{root}/.rejected/{name}"))) for name in found]
         data = _parquet(pa.concat_tables([REJECTED.empty_table(), *tables]), REJECTED)
-        if "rejected.parquet" not in _names(fs, root) or fs.cat_file(f"{root}/rejected.parquet") != data:
+        if "rejected.parquet" not in names(self.root) or fs.cat_file(f"{root}/rejected.parquet") != data:
             self.put("rejected.parquet", data)
         for folder in ("shards", ".rejected"):
-            for name in _names(fs, f"{root}/{folder}"):
+            for name in names(f"{self.root}/{folder}"):
                 if name.startswith("."):
                     fs.rm(f"{root}/{folder}/{name}")
 
     def put(self, name: str, data: bytes) -> None:
-        """Write a file beside, then give it its name."""
-        fs, root = file_system(self.root)
-        path = f"{root}/{name}"
-        folder, _, last = path.rpartition("/")
-        try:
-            fs.makedirs(folder, exist_ok=True)
-            fs.pipe_file(beside := f"{folder}/.{last}-{uuid.uuid4().hex}", data)
-            fs.mv(beside, path)
-        except OSError as error:
-            raise EgganError(f"{path} cannot be written ({error.strerror or error}).") from None
-
-
-def _names(fs: Any, folder: str) -> set[str]:  # noqa: ANN401
-    return {Path(path).name for path in fs.ls(folder, detail=False, refresh=True)} if fs.exists(folder) else set()
+        """Write a file, whole or not at all."""
+        write_whole(f"{self.root}/{name}", lambda file: file.write(data))
 
 
 def _name(number: int) -> str:

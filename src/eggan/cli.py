@@ -343,8 +343,12 @@ def annotate(
 prepare_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(prepare_app, name="prepare", help="Make faces files of a dataset's pictures, to train and evaluate on.")
 PreparedOption = Annotated[
-    Path,
-    typer.Option("-o", "--out", help="Faces file, .parquet; or a folder for train, val and test, with people apart."),
+    str,
+    typer.Option(
+        "-o",
+        "--out",
+        help="Faces file, .parquet; or a folder for train, val and test, with people apart. Here or at an address.",
+    ),
 ]
 TablesOption = Annotated[
     Path | None,

@@ -1,9 +1,10 @@
 """Work on many chunks of pictures in three stages, in this process or on a Ray cluster; what comes out is the same.
 
 A stage is a plain function of one chunk's data: `look` reads and prepares, `infer` holds the model, `finish` encodes
-and writes. Here, threads look and finish while this thread infers. On a cluster they are map stages of one Ray Data
-pipeline (one stage where no GPU is used), which has the queues, the back-pressure and the repetition of what a dead
-worker had in hand: a stage may run twice for a chunk, so `finish` must leave the same when it does.
+and writes. Here, threads look and finish while this thread infers, with one core as a worker of a cluster does, so that
+sums of floats come in the same order everywhere (to look takes longer than to infer). On a cluster they are map stages
+of one Ray Data pipeline (one stage where no GPU is used), which has the queues, the back-pressure and the repetition of
+what a dead worker had in hand: a stage may run twice for a chunk, so `finish` must leave the same when it does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
 
 from eggan.errors import EgganError
 
@@ -69,10 +72,19 @@ def flow(chunks: Sequence[Chunk], stages: Stages[Chunk, Result], cluster: str | 
 
 def _here(chunks: Sequence[Chunk], stages: Stages[Chunk, Result]) -> Iterator[Result]:
     infer = stages.load()
+
+    def on_one_core(looked: Any) -> Any:  # noqa: ANN401
+        cores = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return infer(looked)
+        finally:
+            torch.set_num_threads(cores)
+
     with ThreadPoolExecutor(AHEAD) as lookers, ThreadPoolExecutor(AHEAD) as finishers:
         try:
             looked = _ahead(lookers, stages.look, iter(chunks))
-            yield from _ahead(finishers, stages.finish, map(infer, looked))
+            yield from _ahead(finishers, stages.finish, map(on_one_core, looked))
         finally:
             for pool in (lookers, finishers):
                 pool.shutdown(cancel_futures=True)

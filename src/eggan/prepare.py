@@ -18,7 +18,7 @@ from eggan.data.by_file import ByFile
 from eggan.data.openface import NoTablesError, OpenFace, Reading, most_confident, read_tables
 from eggan.data.parts import Output
 from eggan.data.pictures import Item, read_items
-from eggan.data.places import file_state
+from eggan.data.places import ending, file_state
 from eggan.data.sources import Listing, Source
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
@@ -63,7 +63,7 @@ def choose_reader(annotator: Literal["builtin", "openface"], tables: Path | None
 def prepare(
     listing: Listing,
     source: str | Path,
-    out: Path,
+    out: str | Path,
     reader: Reader,
     settings: str,
     size: int = 128,
@@ -76,7 +76,7 @@ def prepare(
     Args:
         listing: the pictures, and what was left out already.
         source: what was listed, for the sentences of errors.
-        out: a faces file, or a folder for `train.parquet`, `val.parquet` and `test.parquet`.
+        out: a faces file, or a folder for `train.parquet`, `val.parquet` and `test.parquet`; here or at an address.
         reader: where AUs come from.
         settings: stands for the reader: a picture that was read by another one is read anew.
         size: side of the crops in pixels.
@@ -89,7 +89,7 @@ def prepare(
         EgganError: nothing could be prepared, three files are asked for and fewer than three people are there, or
             `out` is somebody else's.
     """
-    output = Output(out)
+    output = Output(str(out).rstrip("/"))
     if not listing.sources:
         first = (
             f"{listing.skipped[0].item.below}: {listing.skipped[0].reason}" if listing.skipped else "it has no picture"
@@ -102,7 +102,7 @@ def prepare(
         )
     states = {place: _state(place) for place in {picture.item.place for picture in listing.sources}}
     keys = [_key(picture, states[picture.item.place], f"{settings} {size}") for picture in listing.sources]
-    facts = "\n".join([out.suffix, *keys, *map(str, listing.skipped)])
+    facts = "\n".join([ending(output.out), *keys, *map(str, listing.skipped)])
     job = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()
     if output.holds(job):
         return f"{out} is up to date."

@@ -30,7 +30,7 @@ class Person(NamedTuple):
     session: int = 0
 
 
-def list_folder(source: str | Path, out: Path | None = None) -> Listing:
+def list_folder(source: str | Path, out: str | Path | None = None) -> Listing:
     """The pictures of a folder, a pattern, shards or a CSV.
 
     In a folder lies one sub-folder a person, with photographs and videos, of which each frame counts; the emotion is
@@ -55,9 +55,8 @@ def list_folder(source: str | Path, out: Path | None = None) -> Listing:
         people = read_people(Path(text)).items()
         return Listing([Source(_named(f, Path(text)), p.identity, p.session, p.emotion) for f, p in people], [])
     found: list[Source | Skipped] = []
-    for place, group in groupby(list_items([text]), key=lambda item: item.place):
-        if out is not None and f"{place}/".startswith((f"{out.absolute()}/", f"{out.absolute()}.parts/")):
-            continue
+    own = [] if out is None else [out, f"{str(out).rstrip('/')}.parts"]
+    for place, group in groupby(list_items([text], leave_out=own), key=lambda item: item.place):
         items = list(group)
         found += _of_shard(place, items) if ending(place) in SHARDS else map(_of_file, items)
     return Listing([x for x in found if isinstance(x, Source)], [x for x in found if isinstance(x, Skipped)])

@@ -1,5 +1,7 @@
 """Work that goes on where it stopped: parts of an import beside its output, and the faces files that they become.
 
+At a path or at an address that fsspec opens:
+
 faces.parquet.parts/000000.parquet …   a row a picture done: the crop and its AUs, or why it is left out
 faces.parquet, faces.skipped.csv       written whole when all is done; then the parts are removed
 """
@@ -8,21 +10,21 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eggan.action_units import COLUMNS
+from eggan.data.places import ending, file_system, names, write_whole
 from eggan.errors import EgganError
-from eggan.files import write_atomically
 
 __all__ = ["Output", "split_people"]
 
@@ -49,43 +51,43 @@ JOB = b"eggan.prepare"
 class Output:
     """The files that an import writes: one faces file, or where `out` is a folder one each for train, val and test."""
 
-    out: Path
+    out: str
 
     def __post_init__(self) -> None:
         """Refuse a name that is neither, and faces files that somebody else made."""
-        if self.out.suffix not in ("", ".parquet") or (self.out.exists() and self.out.is_dir() != self.split):
+        if ending(self.out) not in ("", ".parquet") or (_is_there(self.out) and _is_folder(self.out) != self.split):
             raise EgganError(
                 f"{self.out} must be a faces file, ending in .parquet, or a folder for train, val and test."
             )
-        for path in self.files.values():
-            if path.exists() and _job(path) is None:
-                raise EgganError(f"{path} is there and was not made by eggan prepare: give another -o.")
+        for place in self.files.values():
+            if _is_there(place) and _job(place) is None:
+                raise EgganError(f"{place} is there and was not made by eggan prepare: give another -o.")
 
     @property
     def split(self) -> bool:
         """Whether people are divided among three files."""
-        return self.out.suffix == ""
+        return ending(self.out) == ""
 
     @property
-    def files(self) -> dict[str, Path]:
+    def files(self) -> dict[str, str]:
         """Faces files by the name of their split; the only one is `all`."""
         if not self.split:
             return {"all": self.out}
-        return {name: self.out / f"{name}.parquet" for name in ("train", *SHARES)}
+        return {name: f"{self.out}/{name}.parquet" for name in ("train", *SHARES)}
 
     @property
-    def skipped(self) -> Path:
+    def skipped(self) -> str:
         """The list of what was left out and why."""
-        return self.out / "skipped.csv" if self.split else self.out.with_name(f"{self.out.stem}.skipped.csv")
+        return f"{self.out}/skipped.csv" if self.split else f"{self.out.removesuffix('.parquet')}.skipped.csv"
 
     @property
-    def parts(self) -> Path:
+    def parts(self) -> str:
         """Folder of the parts."""
-        return self.out.with_name(f"{self.out.name}.parts")
+        return f"{self.out}.parts"
 
     def holds(self, job: str) -> bool:
         """Whether a job's files are all there."""
-        return all(_job(path) == job.encode() for path in self.files.values()) and self.skipped.is_file()
+        return all(_job(place) == job.encode() for place in self.files.values()) and _is_there(self.skipped)
 
     def done(self, keys: set[str]) -> tuple[set[str], dict[str, str]]:
         """Of these keys those that are done; and of the pictures kept a hash of their pixels, with the file's name."""
@@ -100,9 +102,9 @@ class Output:
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write one more part."""
-        numbers = [int(path.stem) for path in self.parts.glob("[0-9]*.parquet")]
-        path = self.parts / f"{max(numbers, default=-1) + 1:06}.parquet"
-        write_atomically(path, partial(pq.write_table, pa.Table.from_pylist(list(rows), PART)))
+        numbers = [int(name.partition(".")[0]) for name in self._finished()]
+        place = f"{self.parts}/{max(numbers, default=-1) + 1:06}.parquet"
+        write_whole(place, partial(pq.write_table, pa.Table.from_pylist(list(rows), PART)))
 
     def finish(self, keys: set[str], skipped: Sequence[tuple[str, int | None, str]], job: str) -> str:
         """Write the faces files and the list of what was left out; then the parts are not needed.
@@ -126,40 +128,47 @@ class Output:
                     kept[row["identity"]] += 1
                 else:
                     left_out.append((row["file"], row["frame"], row["reason"]))
-        write_atomically(self.skipped, partial(_write_skipped, left_out))
+        write_whole(self.skipped, partial(_write_skipped, left_out))
         if len(kept) < (3 if self.split else 1):
             if not kept:  # whatever was wrong, the next run tries again
                 self._remove_parts()
             raise EgganError(f"Faces of {len(kept)} people could be prepared; {self.skipped} says why not more.")
         split = split_people(list(kept)) if self.split else {"all": set(kept)}
         lines = []
-        for name, path in self.files.items():
-            write_atomically(path, partial(self._write_faces, keys, split[name], job))
+        for name, place in self.files.items():
+            write_whole(place, partial(self._write_faces, keys, split[name], job))
             count = sum(kept[who] for who in split[name])
-            lines.append(f"{path}: {count} faces of {len(split[name])} people")
+            lines.append(f"{place}: {count} faces of {len(split[name])} people")
         self._remove_parts()
         return "\n".join([*lines, f"{self.skipped}: {len(left_out)} left out, and why"])
 
     def _rows(self, keys: set[str], columns: list[str]) -> Iterator[pa.Table]:
         """The rows of the parts that have one of these keys, a part at a time."""
         wanted = pa.array(sorted(keys))
-        for path in sorted(self.parts.glob("[0-9]*.parquet")):
-            table = pq.read_table(path, columns=sorted({*columns, "key"}))
+        fs, folder = file_system(self.parts)
+        for name in self._finished():
+            table = pq.read_table(f"{folder}/{name}", columns=sorted({*columns, "key"}), filesystem=fs)
             yield table.filter(pc.is_in(table["key"], wanted)).select(columns)
 
-    def _write_faces(self, keys: set[str], people: set[str], job: str, beside: Path) -> None:
-        schema, names = FACES.with_metadata({JOB: job.encode()}), pa.array(sorted(people))
-        with pq.ParquetWriter(beside, schema) as writer:
+    def _write_faces(self, keys: set[str], people: set[str], job: str, file: BinaryIO) -> None:
+        schema, mine = FACES.with_metadata({JOB: job.encode()}), pa.array(sorted(people))
+        with pq.ParquetWriter(file, schema) as writer:
             for part in self._rows(keys, [*FACES.names, "reason"]):
-                mine = part.filter(pc.and_(pc.is_null(part["reason"]), pc.is_in(part["identity"], names)))
-                if mine.num_rows:
-                    writer.write_table(mine.select(FACES.names).cast(schema))
+                rows = part.filter(pc.and_(pc.is_null(part["reason"]), pc.is_in(part["identity"], mine)))
+                if rows.num_rows:
+                    writer.write_table(rows.select(FACES.names).cast(schema))
+
+    def _finished(self) -> list[str]:
+        """Names of the parts that are there."""
+        return sorted(name for name in names(self.parts) if name[0].isdigit() and ending(name) == ".parquet")
 
     def _remove_parts(self) -> None:
-        for path in self.parts.glob("*.parquet"):
-            path.unlink()
+        fs, folder = file_system(self.parts)
+        for name in names(self.parts):
+            if ".parquet" in name:
+                fs.rm(f"{folder}/{name}")
         with suppress(OSError):  # it is gone, or somebody keeps something else in it
-            self.parts.rmdir()
+            fs.rmdir(folder)
 
 
 def split_people(people: Sequence[str]) -> dict[str, set[str]]:
@@ -173,16 +182,28 @@ def split_people(people: Sequence[str]) -> dict[str, set[str]]:
     return {"train": set(shuffled[start:]), **split}
 
 
-def _job(path: Path) -> bytes | None:
+def _is_there(place: str) -> bool:
+    fs, path = file_system(place)
+    return fs.exists(path)
+
+
+def _is_folder(place: str) -> bool:
+    fs, path = file_system(place)
+    return fs.isdir(path)
+
+
+def _job(place: str) -> bytes | None:
     """The job that made a faces file; None where it is another's."""
+    fs, path = file_system(place)
     try:
-        return (pq.read_schema(path).metadata or {}).get(JOB)
+        return (pq.read_schema(path, filesystem=fs).metadata or {}).get(JOB)
     except (OSError, pa.ArrowInvalid):
         return None
 
 
-def _write_skipped(skipped: Sequence[tuple[str, int | None, str]], beside: Path) -> None:
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["file", "frame", "reason"])
-        table.writerows([file, "" if frame is None else frame, reason] for file, frame, reason in skipped)
+def _write_skipped(skipped: Sequence[tuple[str, int | None, str]], file: BinaryIO) -> None:
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "frame", "reason"])
+    table.writerows([name, "" if frame is None else frame, reason] for name, frame, reason in skipped)
+    file.write(text.getvalue().encode())

@@ -44,7 +44,7 @@ class Item(NamedTuple):
     number: int | None = None
 
 
-def list_items(inputs: Sequence[str | Path], leave_out: str = "") -> list[Item]:
+def list_items(inputs: Sequence[str | Path], leave_out: Sequence[str | Path] = ()) -> list[Item]:
     """All pictures of files, folders, patterns such as `faces/*.jpg`, videos and shards, each once.
 
     In the order of the inputs, and within one by the names of the files. Hidden files are left out. A video or a shard
@@ -52,17 +52,21 @@ def list_items(inputs: Sequence[str | Path], leave_out: str = "") -> list[Item]:
 
     Args:
         inputs: paths and addresses.
-        leave_out: a folder or address below which nothing is taken: where a job writes.
+        leave_out: files, folders and addresses where a job writes: neither they nor what lies below is taken.
 
     Raises:
-        EgganError: an input holds no picture, or its address cannot be reached.
+        EgganError: an input holds no picture or nothing else than what is left out, or its address cannot be reached.
     """
     places: dict[str, str] = {}
+    own = tuple(_folder(root) for root in leave_out)
     for text in map(str, inputs):
-        found = [(place, below) for place, below in _files(text) if not _is_below(place, leave_out, text)]
+        found = dict(_files(text))
         if not found:
             raise EgganError(f"{text} holds no picture, video or Parquet shard.")
-        for place, below in found:
+        others = {place: below for place, below in found.items() if not _folder(place).startswith(own)}
+        if not others:
+            raise EgganError(f"{text} lies where the result goes, {leave_out[0]}: give another -o.")
+        for place, below in others.items():
             places.setdefault(place, below)
     return [item for place, below in places.items() for item in _items(place, below)]
 
@@ -93,10 +97,10 @@ def read_columns(place: str, names: Sequence[str]) -> dict[str, list[Any]]:
         raise EgganError(f"{place} cannot be read ({reason(error)}).") from None
 
 
-def _is_below(place: str, folder: str, text: str) -> bool:
-    """Whether a file of the input `text` lies below a folder in that, and was not named by itself."""
-    root, named = (f"{t if '://' in t else Path(t).absolute()}".rstrip("/") + "/" for t in (folder, text))
-    return bool(folder) and place.startswith(root) and not named.startswith(root)
+def _folder(place: str | Path) -> str:
+    """Absolute path or address with a slash at its end, so that one begins with another only where it lies in that."""
+    text = str(place)
+    return f"{text if '://' in text else Path(text).absolute()}".rstrip("/") + "/"
 
 
 def _files(text: str) -> Iterator[tuple[str, str]]:
