@@ -19,6 +19,7 @@ from PIL import Image
 
 from eggan import prepare as module
 from eggan.action_units import COLUMNS
+from eggan.annotate import read_crops
 from eggan.data import check_people_apart, read_faces
 from eggan.data.folder import list_folder
 from eggan.data.mmi import list_mmi
@@ -26,6 +27,7 @@ from eggan.data.parts import split_people
 from eggan.data.rafd import list_rafd
 from eggan.data.video import count_frames, read_frames
 from eggan.errors import EgganError
+from eggan.estimator import ActionUnitEstimator
 from eggan.faces import EYE_LINE, Face, detect
 
 Eggan = Callable[..., tuple[int, str, str]]
@@ -72,6 +74,10 @@ def prepared_rafd(rafd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     reader = module.ActionUnitEstimator.from_pretrained()
     module.prepare(list_rafd(rafd), rafd, out, reader, "builtin")
     return out
+
+
+def rows(folder: Path, name: str) -> list[dict[str, object]]:
+    return pq.read_table(folder / f"{name}.parquet").to_pylist()
 
 
 def reasons(path: Path) -> dict[str, str]:
@@ -131,27 +137,29 @@ def test_cameras_and_gazes_are_chosen(rafd: Path) -> None:
 def test_a_run_that_was_cut_off_goes_on_and_ends_alike(
     at: str, rafd: Path, prepared_rafd: Path, tmp_path: Path, eggan: Eggan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
+    chunks: list[int] = []
 
-    def tired(pixels: np.ndarray) -> list[Face]:
-        seen.append(1)
-        if len(seen) == 10:
+    def tired(reader: ActionUnitEstimator, crops: list[np.ndarray]) -> list[tuple[float, ...]]:
+        chunks.append(len(crops))
+        if len(chunks) == 3:
             raise KeyboardInterrupt
-        return detect(pixels)
+        return read_crops(reader, crops)
 
     monkeypatch.setattr(module, "CHUNK", 4)
-    monkeypatch.setattr(module, "detect", tired)
+    monkeypatch.setattr(module, "read_crops", tired)
     out = f"{at}{tmp_path}/rafd"
     fs, there = fsspec.core.url_to_fs(out)
     assert eggan("prepare", "rafd", rafd, "-o", out)[0] == 130
     assert not fs.exists(there)
     assert len(fs.ls(f"{there}.parts")) == 2
     fs.pipe_file(f"{there}.parts/.000002-left.parquet", b"cut off")
+    seen: list[int] = []
+    monkeypatch.setattr(module, "detect", lambda pixels: seen.append(1) or detect(pixels))
     code, said, _ = eggan("prepare", "rafd", rafd, "-o", out)
     assert code == 0
     assert f"{out}/train.parquet: " in said
     assert not fs.exists(f"{there}.parts")
-    assert len(seen) == 10 + 19 - 8  # eight pictures were done
+    assert len(seen) == 19 - 8  # eight pictures were done
     for name in ("train.parquet", "val.parquet", "test.parquet"):
         assert pq.read_table(f"{there}/{name}", filesystem=fs).equals(pq.read_table(prepared_rafd / name))
     assert fs.cat_file(f"{there}/skipped.csv") == (prepared_rafd / "skipped.csv").read_bytes()
@@ -159,7 +167,7 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_alike(
 
 
 def test_a_second_run_does_nothing_until_a_picture_changes(
-    rafd: Path, tmp_path: Path, eggan: Eggan, monkeypatch: pytest.MonkeyPatch
+    rafd: Path, prepared_rafd: Path, tmp_path: Path, eggan: Eggan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, out = tmp_path / "few", tmp_path / "faces.parquet"
     source.mkdir()
@@ -175,6 +183,9 @@ def test_a_second_run_does_nothing_until_a_picture_changes(
     assert eggan("prepare", "rafd", source, "-o", out)[0] == 0
     assert sorted(pq.read_table(out)["emotion"].to_pylist()) == ["happy", "neutral", "sad"]
     assert pq.read_table(out)["file"][0].as_py() == f"Rafd090_{PEOPLE[1]}_happy_frontal.jpg"
+    among_others = {row["file"]: row for name in ("train", "val", "test") for row in rows(prepared_rafd, name)}
+    for row in pq.read_table(out).to_pylist():
+        assert row == among_others[row["file"]], "a face is read alike whichever stand beside it"
 
 
 # --- MMI -------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,10 @@ from eggan.action_units import MAX_INTENSITY, NUMBERS
 from eggan.networks import channels_last, resized
 from eggan.weights import load_weights
 
-__all__ = ["ActionUnitEstimator", "EstimatorConfig"]
+__all__ = ["BATCH", "ActionUnitEstimator", "EstimatorConfig"]
+
+BATCH = 16
+"""Faces read at once: so many stay in a core's cache, a quarter faster than 64."""
 
 
 class EstimatorConfig(BaseModel):
@@ -69,10 +72,8 @@ class ActionUnitEstimator(nn.Module):
         return self.head(self.features(images))
 
     @torch.inference_mode()
-    def read(self, images: Tensor, batch_size: int = 16) -> Tensor:
+    def read(self, images: Tensor, batch_size: int = BATCH) -> Tensor:
         """Intensities (B, 17) in 0..5 of aligned faces (B, 3, H, H) in [-1, 1] of any size.
-
-        So many at once stay in a core's cache: a quarter faster than 64.
 
         An intensity is the mean of both halves of the face, so a face and its mirror image are read together: the
         mean of the two readings, which no mirror can change.

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,7 +21,7 @@ from eggan.data.pictures import Item, read_items
 from eggan.data.places import ending, file_state
 from eggan.data.sources import Listing, Source
 from eggan.errors import EgganError
-from eggan.estimator import ActionUnitEstimator
+from eggan.estimator import BATCH, ActionUnitEstimator
 from eggan.faces import Face, align, detect, select
 from eggan.files import printable
 from eggan.flow import Stages, flow
@@ -109,7 +109,8 @@ def prepare(
     done, seen = output.done(set(keys))
     todo = [(picture, key) for picture, key in zip(listing.sources, keys, strict=True) if key not in done]
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    stages = Stages(_as_it_is, partial(_load, reader, size), _as_it_is)
+    side = reader.config.image_size if isinstance(reader, ActionUnitEstimator) else None
+    stages = Stages(partial(_look, size=size, side=side), partial(_load, reader), _finish)
     for rows in track(flow(chunks, stages, cluster), "preparing", len(chunks)):
         output.add([_unless_seen(row, seen) for row in rows])
     skipped = [(printable(item.below), item.number, printable(reason)) for item, reason in listing.skipped]
@@ -130,19 +131,18 @@ def _key(source: Source, state: str, settings: str) -> str:
     return hashlib.sha256("\0".join(facts).encode(errors="surrogateescape")).hexdigest()
 
 
-def _as_it_is(rows: list[Any]) -> list[Any]:
-    return rows
+class Seen(NamedTuple):
+    """A picture's row so far, and its face, cut out for the estimator where that reads."""
+
+    row: dict[str, Any]
+    face: Face | None = None
+    crop: np.ndarray | None = None
 
 
-def _load(reader: Reader, size: int) -> Callable[[list[tuple[Source, str]]], list[dict[str, Any]]]:
-    return partial(_rows, reader=reader, size=size)
-
-
-def _rows(chunk: Sequence[tuple[Source, str]], reader: Reader, size: int) -> list[dict[str, Any]]:
-    """A row of a part for each picture."""
+def _look(chunk: Sequence[tuple[Source, str]], size: int, side: int | None) -> list[Seen]:
+    """Find and cut out the face of each picture: at `size` for the faces file, at `side` for the estimator."""
     by_item = {source.item: (source, key) for source, key in chunk}
-    readings = _readings(list(by_item), reader)
-    rows = []
+    found = []
     for item, photo in read_items(list(by_item)):
         source, key = by_item[item]
         row = {**source._asdict(), "key": key, "file": printable(item.below), "frame": item.number}
@@ -152,14 +152,35 @@ def _rows(chunk: Sequence[tuple[Source, str]], reader: Reader, size: int) -> lis
             pixels = photo.pixels
             row["pixels"] = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
             face = _largest(detect(pixels), photo.name)
-            if isinstance(reader, ActionUnitEstimator):
-                (aus,) = read_crops(reader, [align(pixels, face, reader.config.image_size)])
-            else:
-                aus = _reading_of(face, readings.get(item, []))
-            row |= {"image": _png(align(pixels, face, size)), **dict(zip(COLUMNS, aus, strict=True))}
+            row["image"] = _png(align(pixels, face, size))
+            found.append(Seen(row, face, None if side is None else align(pixels, face, side)))
         except EgganError as error:
-            row["reason"] = printable(str(error))
-        rows.append(row)
+            found.append(Seen(row | {"reason": printable(str(error))}))
+    return found
+
+
+def _load(reader: Reader) -> Callable[[list[Seen]], list[dict[str, Any]]]:
+    return partial(_rows, reader=reader)
+
+
+def _rows(found: Sequence[Seen], reader: Reader) -> list[dict[str, Any]]:
+    """A row of a part for each picture."""
+    readings = _readings([seen for seen in found if seen.face is not None], reader)
+    rows = []
+    for row, face, _ in found:
+        try:
+            aus = () if face is None else _reading_of(face, readings.get(row["item"], []))
+            rows.append(row | dict(zip(COLUMNS, aus, strict=False)))
+        except EgganError as error:
+            rows.append(_left_out(row, str(error)))
+    return rows
+
+
+def _left_out(row: dict[str, Any], reason: str) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if k not in ("image", *COLUMNS)} | {"reason": printable(reason)}
+
+
+def _finish(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
@@ -167,15 +188,23 @@ def _unless_seen(row: dict[str, Any], seen: dict[str, str]) -> dict[str, Any]:
     """The row, or why it is left out where its picture is in `seen`, which grows by those that are kept."""
     pixels = row.get("pixels")
     if pixels in seen:
-        facts = {name: value for name, value in row.items() if name not in ("image", *COLUMNS)}
-        return facts | {"reason": printable(f"the same picture as {seen[pixels]}")}
+        return _left_out(row, f"the same picture as {seen[pixels]}")
     if "reason" not in row:
         seen[row["pixels"]] = row["file"]
     return row
 
 
-def _readings(items: Sequence[Item], reader: Reader) -> dict[Item, list[Reading]]:
-    """OpenFace's readings of a chunk, or those of a table; none for the built-in estimator."""
+def _readings(seen: Sequence[Seen], reader: Reader) -> dict[Item, list[Reading]]:
+    """What is read off the faces of a chunk, or stands in a table about them.
+
+    The estimator gets whole batches, filled up with the last face: so it reads a face alike whichever stand beside it,
+    and a run that was cut off ends as one that was not.
+    """
+    items = [each.row["item"] for each in seen]
+    if isinstance(reader, ActionUnitEstimator):
+        crops = [each.crop for each in seen if each.crop is not None]
+        read = read_crops(reader, [*crops, *crops[-1:] * (-len(crops) % BATCH)]) if crops else []
+        return {item: [Reading(action_units=aus)] for item, aus in zip(items, read, strict=False)}
     if isinstance(reader, OpenFace):
         given: list[Item] = []
 
@@ -189,9 +218,7 @@ def _readings(items: Sequence[Item], reader: Reader) -> dict[Item, list[Reading]
             return dict(zip(given, reader.read(pictures()), strict=True))
         except NoTablesError as error:
             return {item: [Reading(reason=str(error))] for item in given}
-    if isinstance(reader, ByFile):
-        return {item: _in_table(reader, item) for item in items}
-    return {}
+    return {item: _in_table(reader, item) for item in items}
 
 
 def _in_table(table: ByFile[list[Reading]], item: Item) -> list[Reading]:
