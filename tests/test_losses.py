@@ -25,6 +25,7 @@ from eggan.losses import (
     mask_loss,
     ms_ssim,
     ms_ssim_shape,
+    paint_loss,
     paired_loss,
     perceptual_loss,
     reconstruction_loss,
@@ -452,3 +453,20 @@ def test_mask_loss_is_the_painted_share() -> None:
     mask[0, :, :2] = 1
     mask[1, :, :, 0] = 0.5
     assert mask_loss(mask) == (8 + 2) / 32
+
+
+def test_paint_loss_tells_a_thin_coat_of_an_untrue_colour_from_a_thick_one_of_the_true() -> None:
+    lips, teeth = (torch.tensor(rgb).view(1, 3, 1, 1) for rgb in ([0.6, -0.2, -0.2], [0.5, 0.4, 0.4]))
+    cyan = 2 * teeth - lips  # half of it over the lips gives the same edit
+    thin, thick = torch.full((1, 1, 1, 1), 0.5), torch.ones(1, 1, 1, 1)
+    torch.testing.assert_close(thin * cyan + (1 - thin) * lips, teeth)
+    assert paint_loss(thick, teeth, teeth) == 0
+    assert paint_loss(thin, cyan, teeth).item() == pytest.approx(0.5 * (0.1 + 0.6 + 0.6) / 3)
+    assert paint_loss(torch.zeros_like(thin), cyan, teeth) == 0
+
+
+def test_paint_loss_teaches_the_colour_alone() -> None:
+    mask, colour = (torch.rand(2, channels, 4, 4).requires_grad_(True) for channels in (1, 3))
+    paint_loss(mask, colour, torch.full((2, 3, 4, 4), 2.0)).backward()
+    assert mask.grad is None
+    torch.testing.assert_close(colour.grad, (-mask / 96).expand(2, 3, 4, 4))

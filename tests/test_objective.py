@@ -277,14 +277,18 @@ def test_the_self_reconstruction_is_the_edit_to_the_sources_own_action_units(bat
 # --- Compose form ----------------------------------------------------------------------------------------------------
 
 
-def test_the_compose_form_is_taught_by_pairs_and_mask(batch: Batch) -> None:
-    objective = compose_objective("losses.mask=0.5")
+def test_the_compose_form_is_taught_by_pairs_mask_and_paint(batch: Batch) -> None:
+    objective = compose_objective("losses.mask=0.5", "losses.paint=3")
     out = objective.perform(batch)
     loss = objective.generator_loss(batch, out)
     loss.total.backward()
-    assert set(loss.terms) == {"paired", "mask"}
-    assert loss.total.item() == pytest.approx(100 * loss.terms["paired"].item() + 0.5 * loss.terms["mask"].item())
-    assert loss.terms["mask"].item() == pytest.approx(out.mask.mean().item())
+    assert set(loss.terms) == {"paired", "mask", "paint"}
+    paired, mask, paint = (loss.terms[name].item() for name in ("paired", "mask", "paint"))
+    assert loss.total.item() == pytest.approx(100 * paired + 0.5 * mask + 3 * paint)
+    assert out.fields is not None
+    assert batch.I_t is not None
+    assert mask == pytest.approx(out.fields.mask.mean().item())
+    assert paint == pytest.approx((out.fields.mask * (out.fields.colour - batch.I_t).abs()).mean().item())
     assert reached(objective) == {"E", "G"}
     assert objective.D_z is None
     assert objective.D_img is None

@@ -27,6 +27,7 @@ __all__ = [
     "latent_penalty",
     "mask_loss",
     "ms_ssim",
+    "paint_loss",
     "paired_loss",
     "perceptual_loss",
     "reconstruction_loss",
@@ -192,3 +193,17 @@ def paired_loss(edit: Tensor, I_t: Tensor, I_i: Tensor | None = None) -> Tensor:
 def mask_loss(mask: Tensor) -> Tensor:
     """Not in the paper: the mean of the compose head's mask (B, 1, S, S), so that what can be warped is not painted."""
     return mask.mean()
+
+
+def paint_loss(mask: Tensor, colour: Tensor, I_t: Tensor) -> Tensor:
+    """Not in the paper: the mean of m |C - I_t| over pixels, which teaches the colour alone: what is painted is true.
+
+    The edit is a mixture of paint and warped source, and a thin coat of an untrue colour can make it right: cyan over
+    red lips for teeth, black over a cheek for a fold. On a photograph, where lips and cheeks differ, it shows.
+
+    Args:
+        mask: m, (B, 1, S, S); gets no gradient.
+        colour: C, (B, 3, S, S).
+        I_t: the true image of the target, (B, 3, S, S).
+    """
+    return (mask.detach() * (colour - I_t).abs()).mean()

@@ -20,12 +20,20 @@ from eggan.losses import (
     latent_deception,
     latent_penalty,
     mask_loss,
+    paint_loss,
     paired_loss,
     perceptual_loss,
     reconstruction_loss,
 )
 from eggan.model import EGGAN, LatentForm
-from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, compose
+from eggan.networks import (
+    AttributeClassifier,
+    Fields,
+    ImageDiscriminator,
+    LatentDiscriminator,
+    VGG19Stage3,
+    compose,
+)
 
 __all__ = ["Edit", "Judges", "LossConfig", "Noise", "Objective", "Terms", "frozen", "weighted"]
 
@@ -51,16 +59,17 @@ class LossConfig(BaseModel):
     relative: bool = False
     """Whether `paired` counts each pair by the inverse of how much it changes."""
     mask: float = Field(0.0, ge=0)
+    paint: float = Field(0.0, ge=0)
     vgg19: str | None = None
     """File with the official VGG19 weights for Eq. 5; without it φ₃ is the same layer of C_id."""
 
 
 class Edit(NamedTuple):
-    """One pass of E and G: the code l_i, the edit Ĩ_i, its mask (compose form), the self-reconstruction Î_i."""
+    """One pass of E and G: the code l_i, the edit Ĩ_i, its fields (compose form), the self-reconstruction Î_i."""
 
     latent: Tensor | None
     edit: Tensor
-    mask: Tensor | None
+    fields: Fields | None
     reconstruction: Tensor | None
 
 
@@ -128,14 +137,10 @@ class Objective(nn.Module):
         """l_i = E(I_i), Ĩ_i = G(l_i | u_t) and, where a term needs it, Î_i = G(l_i | u_i). No noise is used."""
         w = self.weights
         code = self.model.encode(batch.I_i, batch.u_i)
-        mask = None
-        if self.model.composes:
-            fields = self.model.fields(code, batch.u_t)
-            edit, mask = compose(code.source, fields), fields.mask
-        else:
-            edit = self.model.generate(code, batch.u_t)
+        fields = self.model.fields(code, batch.u_t) if self.model.composes else None
+        edit = compose(code.source, fields) if fields is not None else self.model.generate(code, batch.u_t)
         reconstruction = self.model.generate(code, batch.u_i) if w.reconstruction or w.perceptual else None
-        return Edit(code.latent, edit, mask, reconstruction)
+        return Edit(code.latent, edit, fields, reconstruction)
 
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> Noise:
         """Random numbers of one step of the critics, for the whole of a batch."""
@@ -189,8 +194,10 @@ class Objective(nn.Module):
             L["reconstruction"] = reconstruction_loss(_present(out.reconstruction), batch.I_i, w.ms_ssim)
         if w.paired:
             L["paired"] = paired_loss(out.edit, _present(batch.I_t), batch.I_i if w.relative else None)
-        if w.mask and out.mask is not None:
-            L["mask"] = mask_loss(out.mask)
+        if w.mask and out.fields is not None:
+            L["mask"] = mask_loss(out.fields.mask)
+        if w.paint and out.fields is not None:
+            L["paint"] = paint_loss(out.fields.mask, out.fields.colour, _present(batch.I_t))
         return weighted(w.model_dump(), L)
 
 
