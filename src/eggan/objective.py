@@ -26,14 +26,7 @@ from eggan.losses import (
     reconstruction_loss,
 )
 from eggan.model import EGGAN, LatentForm
-from eggan.networks import (
-    AttributeClassifier,
-    Fields,
-    ImageDiscriminator,
-    LatentDiscriminator,
-    VGG19Stage3,
-    compose,
-)
+from eggan.networks import AttributeClassifier, Fields, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, compose
 
 __all__ = ["Edit", "Judges", "LossConfig", "Noise", "Objective", "Terms", "frozen", "weighted"]
 

@@ -169,8 +169,10 @@ def _rows(found: Sequence[Seen], reader: Reader) -> list[dict[str, Any]]:
     rows = []
     for row, face, _ in found:
         try:
-            aus = () if face is None else _reading_of(face, readings.get(row["item"], []))
-            rows.append(row | dict(zip(COLUMNS, aus, strict=False)))
+            if face is not None:
+                aus = _reading_of(face, readings.get(row["item"], []))
+                row = row | dict(zip(COLUMNS, aus, strict=True))
+            rows.append(row)
         except EgganError as error:
             rows.append(_left_out(row, str(error)))
     return rows
@@ -181,6 +183,7 @@ def _left_out(row: dict[str, Any], reason: str) -> dict[str, Any]:
 
 
 def _finish(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Nothing: the process that was called writes the rows, which it first compares with those of other chunks."""
     return rows
 
 
@@ -204,7 +207,7 @@ def _readings(seen: Sequence[Seen], reader: Reader) -> dict[Item, list[Reading]]
     if isinstance(reader, ActionUnitEstimator):
         crops = [each.crop for each in seen if each.crop is not None]
         read = read_crops(reader, [*crops, *crops[-1:] * (-len(crops) % BATCH)]) if crops else []
-        return {item: [Reading(action_units=aus)] for item, aus in zip(items, read, strict=False)}
+        return {item: [Reading(action_units=aus)] for item, aus in zip(items, read[: len(items)], strict=True)}
     if isinstance(reader, OpenFace):
         given: list[Item] = []
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from eggan.action_units import EMOTIONS
+from eggan.data.parts import parts_of
 from eggan.data.pictures import SHARDS, Item, list_items, read_columns
 from eggan.data.places import ending, file_system
 from eggan.data.sources import Listing, Skipped, Source
@@ -55,7 +56,7 @@ def list_folder(source: str | Path, out: str | Path | None = None) -> Listing:
         people = read_people(Path(text)).items()
         return Listing([Source(_named(f, Path(text)), p.identity, p.session, p.emotion) for f, p in people], [])
     found: list[Source | Skipped] = []
-    own = [] if out is None else [out, f"{str(out).rstrip('/')}.parts"]
+    own = [] if out is None else [out, parts_of(str(out))]
     for place, group in groupby(list_items([text], leave_out=own), key=lambda item: item.place):
         items = list(group)
         found += _of_shard(place, items) if ending(place) in SHARDS else map(_of_file, items)

@@ -26,7 +26,7 @@ from eggan.action_units import COLUMNS
 from eggan.data.places import ending, file_system, names, write_whole
 from eggan.errors import EgganError
 
-__all__ = ["Output", "split_people"]
+__all__ = ["Output", "parts_of", "split_people"]
 
 SHARES = {"val": 0.1, "test": 0.2}
 """Of the people; the others are in train."""
@@ -83,7 +83,7 @@ class Output:
     @property
     def parts(self) -> str:
         """Folder of the parts."""
-        return f"{self.out}.parts"
+        return parts_of(self.out)
 
     def holds(self, job: str) -> bool:
         """Whether a job's files are all there."""
@@ -169,6 +169,11 @@ class Output:
                 fs.rm(f"{folder}/{name}")
         with suppress(OSError):  # it is gone, or somebody keeps something else in it
             fs.rmdir(folder)
+
+
+def parts_of(out: str) -> str:
+    """Folder of the parts of an import that writes to `out`."""
+    return f"{out.rstrip('/')}.parts"
 
 
 def split_people(people: Sequence[str]) -> dict[str, set[str]]:
