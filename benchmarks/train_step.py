@@ -2,18 +2,21 @@
 
 Prints images/s, the FLOP/s that the step achieves (convolutions and matrix products, as torch.utils.flop_counter
 counts them), the rate of a plain matrix product in the step's precision, and the same objective written plainly:
-float32, contiguous, E and G run anew for every loss, nothing fused. The three are measured in turn, round by round, and
-the medians are compared, so that other work on the machine weighs on all alike. On the CPU one thread works, and its
-own time counts. Images are noise: no data is needed.
+float32, contiguous, E and G run anew for every loss, nothing fused, in a process of its own that leaves memory to the C
+library's habits. The three are measured in turn, round by round, and the medians are compared, so that other work on
+the machine weighs on all alike. On the CPU one thread works, and its own time counts. Images are noise: no data is
+needed.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated
 
@@ -25,14 +28,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from eggan import losses
-from eggan.data import Batch, Faces
+from eggan.data import Batch, Faces, draw_batch
 from eggan.data.batches import TrainingRows
 from eggan.layers import GroupNorm
 from eggan.model import EGGAN
 from eggan.networks import AttributeClassifier, compose
 from eggan.objective import Judges, Objective
 from eggan.training.config import TrainConfig, load_config
-from eggan.training.loop import _objective
+from eggan.training.loop import _objective, keep_freed_memory
 from eggan.training.run import Run
 
 PEOPLE, ROWS_EACH = 8, 8
@@ -48,19 +51,30 @@ def main(
     config = load_config(preset, changes or [])
     torch.set_num_threads(1)
     process = PartialState(cpu=not torch.cuda.is_available())
+    keep_freed_memory()
     run = Run(config, objective(config), rows(config.image_size), process)
-    plain = PlainStep(config, objective(config), process.device)
+    spawn = multiprocessing.get_context("spawn")
+    there, here = spawn.Pipe()
+    spawn.Process(target=take_plain_steps, args=(config, process.device, there), daemon=True).start()
     flops = count_flops(run.advance)
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     a = torch.randn(SIDE, SIDE, device=process.device, dtype=dtype)
-    batch = run._draw()[0][0]
-    names = ("ours", "plain", "product")
-    actions: tuple[Callable[[], object], ...] = (run.advance, lambda: plain.advance(batch), lambda: a @ a)
-    times: dict[str, list[float]] = {name: [] for name in names}
+
+    def plain_seconds() -> float:
+        here.send("another")
+        return here.recv()
+
+    timers: dict[str, Callable[[], float]] = {
+        "ours": lambda: seconds(run.advance, process.device),
+        "plain": plain_seconds,
+        "product": lambda: seconds(lambda: a @ a, process.device),
+    }
+    times: dict[str, list[float]] = {name: [] for name in timers}
     for _ in range(rounds + 1):
-        for name, action in zip(names, actions, strict=True):
-            times[name].append(seconds(action, process.device))
-    ours, theirs, product = (statistics.median(times[name][1:]) for name in names)  # the first round warms up
+        for name, timer in timers.items():
+            times[name].append(timer())
+    here.send("")
+    ours, theirs, product = (statistics.median(times[name][1:]) for name in timers)  # the first round warms up
     rate, gemm = flops / ours, 2 * SIDE**3 / product
     print(
         f"{preset}: {config.image_size} px, batch {config.batch_size}, {config.precision}, {process.device}, ", end=""
@@ -82,6 +96,16 @@ def main(
             run.since_log = run.since_log[:0]
     if memory_steps:
         print(f"after {memory_steps:5} steps   {resident():10.1f} MB")
+
+
+def take_plain_steps(config: TrainConfig, device: torch.device, there: Connection) -> None:
+    """Take a plain step, on a batch that is drawn for it, whenever a message comes; answer with its seconds."""
+    torch.set_num_threads(1)
+    plain, faces = PlainStep(config, objective(config), device), rows(config.image_size)
+    generator = torch.Generator().manual_seed(0)
+    draw = partial(draw_batch, faces, config.batch_size, paired=config.paired, generator=generator, device=device)
+    while there.recv():
+        there.send(seconds(lambda: plain.advance(draw(randomised=config.randomised)), device))
 
 
 def count_flops(action: Callable[[], object]) -> int:
@@ -186,9 +210,11 @@ class PlainStep:
         if w.reconstruction:
             total = total + w.reconstruction * losses.reconstruction_loss(again, I_i, w.ms_ssim)
         if w.paired:
-            total = total + w.paired * losses.paired_loss(edit, I_t)
-        if w.mask and self.mask is not None:
-            total = total + w.mask * losses.mask_loss(self.mask)
+            total = total + w.paired * losses.paired_loss(edit, I_t, I_i if w.relative else None)
+        if w.mask and self.fields is not None:
+            total = total + w.mask * losses.mask_loss(self.fields.mask)
+        if w.paint and self.fields is not None:
+            total = total + w.paint * losses.paint_loss(self.fields.mask, self.fields.colour, I_t)
         self.descend(self.adam, total)
         with torch.no_grad():
             for mean, p in zip(self.ema, o.model.parameters(), strict=True):
@@ -197,11 +223,10 @@ class PlainStep:
     def edit(self, I: Tensor, u_i: Tensor, u_t: Tensor) -> tuple[Tensor | None, Tensor]:
         """The code, where the form has one, and the edit, without the layout that `EGGAN` asks for."""
         model: EGGAN = self.o.model
-        self.mask = None
+        self.fields = None
         if model.composes:
-            fields = model.G(model.E(I), u_i, u_t)
-            self.mask = fields.mask
-            return None, compose(I, fields)
+            self.fields = model.G(model.E(I), u_i, u_t)
+            return None, compose(I, self.fields)
         l, G = model.E(I), model.G
         return l, G.to_image(G.blocks(G.seed(torch.cat([l, u_t], dim=1)).unflatten(1, (-1, 2, 2))))
 

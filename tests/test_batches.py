@@ -12,7 +12,15 @@ import torch
 
 from eggan.action_units import NUMBERS
 from eggan.data import Faces, augment, batches, draw_batch, read_faces, relight
-from eggan.data.appearance import AS_IT_IS_LIT, AS_IT_STANDS, draw_setting, with_light, with_place, with_setting
+from eggan.data.appearance import (
+    AS_IT_IS_LIT,
+    AS_IT_STANDS,
+    draw_setting,
+    with_light,
+    with_place,
+    with_setting,
+    with_teeth,
+)
 from eggan.data.batches import Photographs, TrainingRows, turned_round
 from eggan.model import EGGAN, ComposeForm, ModelConfig
 
@@ -241,6 +249,30 @@ def test_a_setting_leaves_the_face_or_takes_it_to_the_tone_of_the_photograph(gen
     toned = with_setting(x, photo, torch.tensor([[0.0, 1.0]]))
     torch.testing.assert_close(toned[0].mean(dim=(2, 3)), photo.mean(dim=(2, 3)).expand(2, -1), rtol=0, atol=0.01)
     assert torch.equal(with_setting(x, photo, torch.zeros(1, 2)), x)
+
+
+def test_teeth_become_redder_by_the_choice_and_nothing_else_changes() -> None:
+    x = torch.tensor([0.8, 0.6, 0.5]).view(3, 1, 1).expand(2, 1, 3, 64, 64).clone()  # skin
+    x[..., :, :4] = torch.tensor([0.7, 0.7, 0.7]).view(3, 1, 1)  # background, as grey as teeth
+    x[..., 40:54, 22:42] = torch.tensor([0.7, 0.3, 0.3]).view(3, 1, 1)  # lips
+    x[..., 44:52, 24:40] = torch.tensor([0.1, 0.1, 0.1]).view(3, 1, 1)  # the dark between them
+    teeth = (..., slice(44, 48), slice(24, 40))
+    x[teeth] = torch.tensor([0.7, 0.7, 0.62]).view(3, 1, 1)
+    redder = (with_teeth(2 * x - 1, torch.tensor([[1.0], [1.1]])) + 1) / 2
+    torch.testing.assert_close(redder[0], x[0])
+    x[1][teeth] *= torch.tensor([1.1, 1, 1]).view(3, 1, 1)
+    torch.testing.assert_close(redder[1], x[1])
+
+
+def test_teeth_of_photographs_stay_as_they_are(make_faces_file: MakeFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(batches, "with_teeth", lambda x, redder: seen.append(redder) or x)
+    photos = Photographs(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.ones(5, 17))
+    draw = partial(draw_batch, paired=True, generator=torch.Generator(), photos=photos, photographed=3, randomised=True)
+    third = draw(TrainingRows(read_faces(make_faces_file(), 32)), 30).photographed
+    (redder,) = seen
+    assert (redder[third] == 1).all()
+    assert (redder[~third] > 1).all()
 
 
 def test_choices_of_settings_are_even(generator: torch.Generator) -> None:

@@ -1,4 +1,4 @@
-"""How faces are shown in training: mirrored, moved, in another light, before another background.
+"""How faces are shown in training: mirrored, moved, in another light, with other teeth, before another background.
 
 Every treatment has two halves: `draw_…` makes its choices, one row an item, and `with_…` shows images by them. Images
 are (B, K, 3, S, S): the K images of one item, such as source and target of a pair, are treated alike.
@@ -20,11 +20,13 @@ __all__ = [
     "draw_look",
     "draw_place",
     "draw_setting",
+    "draw_teeth",
     "relight",
     "with_light",
     "with_look",
     "with_place",
     "with_setting",
+    "with_teeth",
 ]
 
 AS_IT_STANDS = [0.0, 1.0, 1.0, 0.0, 0.0]
@@ -62,6 +64,33 @@ def with_look(images: Tensor, look: Tensor) -> Tensor:
     mean = x.mean(dim=(1, 2, 3, 4), keepdim=True)
     x = (mean + contrast * (x - mean) + 1) * gain - 1
     return x.clamp(-1, 1)
+
+
+def draw_teeth(batch_size: int, generator: torch.Generator) -> Tensor:
+    """How much redder the teeth of each item become, 1 to 1.16: (B, 1). Those of facsynth are whiter than people's."""
+    return _between([1.0], [1.16], batch_size, generator)
+
+
+def with_teeth(x: Tensor, redder: Tensor) -> Tensor:
+    """Aligned renders whose teeth have their red multiplied by the choices of `draw_teeth`.
+
+    Teeth are what in the mouth's window is less than half as warm as the cheeks, (R - B) / (R + G + B), and not dark;
+    from there to a third as warm the change grows to its full size.
+
+    Args:
+        x: images (B, K, 3, S, S) in [-1, 1].
+        redder: choices (B, 1).
+    """
+    S = x.shape[-1]
+    rows, left, right = (slice(int(a * S), int(b * S)) for a, b in ((0.47, 0.6), (0.2, 0.31), (0.69, 0.8)))
+    light = (x + 1) / 2
+    cheeks = torch.cat([light[..., rows, left], light[..., rows, right]], dim=-1).mean(dim=(3, 4), keepdim=True)
+    mouth = (..., slice(int(0.59 * S), int(0.9 * S)), slice(int(0.29 * S), int(0.71 * S)))
+    teeth = ((0.5 - _warmth(light[mouth]) / _warmth(cheeks).clamp(min=0.02)) * 6).clamp(0, 1)
+    teeth = teeth * (light[mouth].sum(2, keepdim=True) > 0.45 * cheeks.sum(2, keepdim=True))
+    red = light[mouth][:, :, :1]
+    red *= 1 + (redder.view(-1, 1, 1, 1, 1) - 1) * teeth
+    return 2 * light.clamp(max=1) - 1
 
 
 def draw_place(batch_size: int, generator: torch.Generator) -> Tensor:
@@ -149,6 +178,12 @@ def _between(low: list[float], high: list[float], batch_size: int, generator: to
     """Uniform draws between two vectors of n bounds, (B, n)."""
     bottom, top = torch.tensor(low), torch.tensor(high)
     return bottom + (top - bottom) * torch.rand(batch_size, len(low), generator=generator)
+
+
+def _warmth(light: Tensor) -> Tensor:
+    """(R - B) / (R + G + B) of pixels in [0, 1], (B, K, 3, H, W) to (B, K, 1, H, W)."""
+    R, _, B = light.split(1, dim=2)
+    return (R - B) / (light.sum(dim=2, keepdim=True) + 1e-3)
 
 
 def _columns(choices: Tensor, dims: int) -> tuple[Tensor, ...]:

@@ -19,10 +19,12 @@ from eggan.data.appearance import (
     draw_look,
     draw_place,
     draw_setting,
+    draw_teeth,
     with_light,
     with_look,
     with_place,
     with_setting,
+    with_teeth,
 )
 from eggan.data.faces_file import Faces
 from eggan.pixels import to_floats
@@ -144,10 +146,11 @@ def draw_batch(
         t = torch.randint(len(faces), (batch_size,), generator=generator)
     look = draw_look(batch_size, generator)
     look[:, 0] *= ~(rows.one_sided[i] | rows.one_sided[t])
-    place = light = behind = setting = None
+    teeth = place = light = behind = setting = None
     pixels = faces.images[torch.stack([i, t], dim=1)[part] if paired else i[part].unsqueeze(1)]
     u_i, c_i, u_t = faces.action_units[i] / MAX_INTENSITY, rows.classes[i], faces.action_units[t] / MAX_INTENSITY
     if randomised:
+        teeth = draw_teeth(batch_size, generator)
         place = _half(draw_place(batch_size, generator), AS_IT_STANDS, generator)
         light = _half(draw_light(batch_size, generator), AS_IT_IS_LIT, generator)
         u_i = (u_i + _source_noise(batch_size, generator)).clamp(0, 1)
@@ -160,12 +163,16 @@ def draw_batch(
             j = torch.multinomial(photos.u.sum(dim=1) + 0.01, batch_size, replacement=True, generator=generator)
             pixels[new[part]] = photos.images[j[part][new[part]]].unsqueeze(1)
             u_i[new], c_i[new], setting[new] = photos.u[j[new]], NOBODY, 0
+            if teeth is not None:
+                teeth[new] = 1
             u_t[new & (torch.rand(batch_size, generator=generator) < 0.5)] = 0
 
     def own(x: Tensor) -> Tensor:
         return moved(x[part], device)
 
     images = with_look(moved(pixels, device), own(look))
+    if teeth is not None:
+        images = with_teeth(images, own(teeth))
     if place is not None:
         images = with_place(images, own(place))
     if setting is not None and behind is not None:
