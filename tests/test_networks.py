@@ -345,10 +345,21 @@ def test_a_flow_of_k_pixels_fetches_each_pixel_from_k_pixels_on(right: int, down
 
 
 @pytest.mark.parametrize("gain", [0.5, 1.25, 2.0])
-def test_shade_multiplies_the_light_and_stops_at_white(gain: float) -> None:
+def test_shade_multiplies_the_light_keeps_it_warm_and_stops_at_white(gain: float) -> None:
     source = images()
     out = compose(source, still(2, 32)._replace(shade=torch.full((2, 1, 32, 32), gain).log()))
-    torch.testing.assert_close((out + 1) / 2, ((source + 1) / 2 * gain).clamp(max=1), rtol=0, atol=2e-5)
+    gains = torch.tensor([gain**0.85, gain**1.04, gain**1.21]).view(3, 1, 1)
+    torch.testing.assert_close((out + 1) / 2, ((source + 1) / 2 * gains).clamp(max=1), rtol=0, atol=2e-5)
+
+
+def test_shade_leaves_a_grey_as_bright_as_it_says() -> None:
+    """By the luma of Rec. 601, to first order in the shade."""
+    shade = torch.full((1, 1, 8, 8), -0.02)
+    out = (
+        compose(torch.zeros(1, 3, 8, 8), Fields(torch.zeros(1, 2, 8, 8), shade, 0 * shade, torch.zeros(1, 3, 8, 8))) + 1
+    ) / 2
+    luma = (out * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(dim=1)
+    torch.testing.assert_close(luma, 0.5 * shade[:, 0].exp(), rtol=0, atol=1e-4)
 
 
 def test_a_flow_moves_every_item_by_its_own() -> None:

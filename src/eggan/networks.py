@@ -17,6 +17,7 @@ from torch.nn.functional import grid_sample, interpolate, pixel_shuffle, pixel_u
 from eggan.layers import GroupNorm, doubled
 
 __all__ = [
+    "WARMTH_OF_SHADE",
     "AttributeClassifier",
     "AttributeCritic",
     "ComposeGenerator",
@@ -39,6 +40,9 @@ Network = TypeVar("Network", bound=nn.Module)
 D = 17
 """d, the number of AUs."""
 LOG_2 = math.log(2)
+WARMTH_OF_SHADE = (0.85, 1.04, 1.21)
+"""How much of a shade R, G and B take. Folds of skin darken to brown and not to grey: where the smiles of facsynth are
+in shade, log R falls by 0.82 and log B by 1.17 of what log G does. Their mean as Rec. 601 weighs them is 1."""
 
 
 # --- Sec. 3.2, adversarial autoencoder -------------------------------------------------------------------------------
@@ -265,7 +269,7 @@ class Fields(NamedTuple):
 
     Attributes:
         flow: (B, 2, S, S), where each pixel comes from, as an offset (x, y) in units of half the image side.
-        shade: (B, 1, S, S) in (-log 2, log 2), the logarithm of how much brighter it becomes.
+        shade: (B, 1, S, S) in (-log 2, log 2), the logarithm of how much brighter it becomes, as luma.
         mask: (B, 1, S, S) in (0, 1), how much of the pixel is new colour.
         colour: (B, 3, S, S) in (-1, 1).
     """
@@ -337,8 +341,9 @@ class ComposeGenerator(nn.Module):
 def compose(source: Tensor, fields: Fields) -> Tensor:
     """The edit: what moves is warped, what folds is shaded, what appears is painted; at the source's resolution.
 
-    mask · colour + (1 - mask) · (eˢʰᵃᵈᵉ · warp(source, flow)), black being 0 in the inner product. Light that is
-    multiplied keeps the skin's own hue and texture, which paint of any colour covers.
+    mask · colour + (1 - mask) · (eˢʰᵃᵈᵉ · warp(source, flow)), black being 0 in the inner product, and each channel
+    taking its share of the shade (`WARMTH_OF_SHADE`). Light that is multiplied keeps the skin's own texture, which
+    paint covers.
 
     Args:
         source: images (B, 3, H, H) in [-1, 1]; H may exceed the fields' side.
@@ -353,7 +358,8 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
     x, y = (2 * (torch.arange(side, device=source.device) + 0.5) / side - 1 for side in (w, h))
     still = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # `affine_grid`, which autocast would round
     warped = grid_sample(source, still + fields.flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
-    shaded = ((warped + 1) * fields.shade.exp() - 1).clamp(max=1)
+    shade = fields.shade * torch.tensor(WARMTH_OF_SHADE, device=source.device).view(3, 1, 1)
+    shaded = ((warped + 1) * shade.exp() - 1).clamp(max=1)
     return fields.mask * fields.colour + (1 - fields.mask) * shaded
 
 
