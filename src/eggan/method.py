@@ -56,8 +56,8 @@ class RunConfig(Settings):
     """Updates of the critics, each on a batch of its own, for one of the generator's side."""
     seed: int = 0
     randomised: bool = False
-    """Whether images are placed and lit as photographs may be, from deep shade to sun, and the source's AUs as inexact
-    as where they are read; source and target of a pair alike."""
+    """For renders: whether they are placed and lit as photographs may be, from deep shade to sun, with teeth as warm as
+    people's, and the source's AUs are as inexact as where they are read; source and target of a pair alike."""
     photos: Path | None = None
     """Folder of photographs of faces, any people's, that lend rendered faces their surroundings and tone."""
     photographed: int = Field(0, ge=0)
