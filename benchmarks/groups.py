@@ -16,9 +16,10 @@ import torch
 from eggan.data import read_faces
 from eggan.estimator import ActionUnitEstimator
 from eggan.evaluation.judges import BuiltInVerifier
-from eggan.evaluation.metrics import Interval
-from eggan.evaluation.protocol import Judges, evaluate
+from eggan.evaluation.metrics import au_mse, bootstrap, unexplained_change
+from eggan.evaluation.protocol import _squared_error, asked_for, draw_pairs, edit_pairs
 from eggan.model import EGGAN
+from eggan.pixels import to_floats
 
 TEST = Path(__file__).parent.parent / "data" / "facsynth" / "test.parquet"
 OLD = 40
@@ -26,24 +27,35 @@ OLD = 40
 
 
 def main(name: str) -> None:
-    model = EGGAN.from_pretrained(name)
+    model, estimator, verifier = EGGAN.from_pretrained(name), ActionUnitEstimator.from_pretrained(), BuiltInVerifier()
     faces = read_faces(TEST, model.config.image_size)
-    facts = {column: np.array(pq.read_table(TEST, columns=[column])[column]) for column in ("ancestry", "sex", "age")}
-    age = facts.pop("age")
-    groups = {str(word): column == word for column in facts.values() for word in np.unique(column)}
+    pairs = draw_pairs(faces)
+    s, t = pairs.source, pairs.target
+    wanted, people = faces.action_units.numpy()[t], faces.identity[t]
+    source, target, edits = faces.images[s], faces.images[t], edit_pairs(model, faces, s, asked_for(model, faces, t))
+    error, change = _squared_error(edits, target), _squared_error(source, target)
+    read, true = (estimator.read(to_floats(images)).numpy() for images in (edits, target))
+    same = verifier.similarity(to_floats(source), to_floats(edits)).numpy() >= verifier.threshold
+
+    figures = (
+        lambda k: unexplained_change(error[k], change[k]),
+        lambda k: au_mse(read[k], wanted[k]).mean(),
+        lambda k: au_mse(true[k], wanted[k]).mean(),
+        lambda k: same[k].mean(),
+    )
+
+    def over(rows: np.ndarray) -> list[str]:
+        return [str(bootstrap(lambda drawn, of=of: float(of(rows[drawn])), people[rows])) for of in figures]
+
+    table = pq.read_table(TEST, columns=["ancestry", "sex", "age"])
+    ancestry, sex, age = (np.array(column)[t] for column in table.columns)
+    groups = {"all": np.ones(len(t), dtype=bool)}
+    groups |= {str(word): column == word for column in (ancestry, sex) for word in np.unique(column)}
     groups |= {f"under {OLD}": age < OLD, f"{OLD} and over": age >= OLD}
-    judges = Judges(ActionUnitEstimator.from_pretrained(), BuiltInVerifier())
     print("| group | people | unexplained change | AU MSE | true images | same person |\n|---|---|---|---|---|---|")
-    for group, rows in {"all": np.ones(len(faces), dtype=bool), **groups}.items():
-        own = faces.select(np.flatnonzero(rows))
-        found = evaluate(model, own, judges, sweep_people=0).scalars
-        figures = ("unexplained_change", "au_mse", "au_mse_floor", "identity_accuracy")
-        cells = [shown(found[figure]) for figure in figures]
-        print(f"| {group} | {len(own.people)} | {' | '.join(cells)} |", flush=True)
-
-
-def shown(figure: Interval) -> str:
-    return f"{figure.mean:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    for group, members in groups.items():
+        rows = np.flatnonzero(members)
+        print(f"| {group} | {len(np.unique(people[rows]))} | {' | '.join(over(rows))} |")
 
 
 if __name__ == "__main__":

@@ -103,9 +103,10 @@ def take_plain_steps(config: TrainConfig, device: torch.device, there: Connectio
     torch.set_num_threads(1)
     plain, faces = PlainStep(config, objective(config), device), rows(config.image_size)
     generator = torch.Generator().manual_seed(0)
-    draw = partial(draw_batch, faces, config.batch_size, paired=config.paired, generator=generator, device=device)
+    looks = {"paired": config.paired, "randomised": config.randomised}
+    draw = partial(draw_batch, faces, config.batch_size, generator=generator, device=device, **looks)
     while there.recv():
-        there.send(seconds(lambda: plain.advance(draw(randomised=config.randomised)), device))
+        there.send(seconds(lambda: plain.advance(draw()), device))
 
 
 def count_flops(action: Callable[[], object]) -> int:

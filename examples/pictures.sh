@@ -5,7 +5,7 @@ set -e
 photos=$(realpath "$1")
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
-trap 'kill $server 2>/dev/null; rm -r "$work"' EXIT
+trap 'kill $server 2>/dev/null || true; rm -r "$work"' EXIT
 
 python examples/demo.py docs/demo.png
 python examples/photographs.py docs/photographs.jpg "$photos"/0052.webp "$photos"/0123.webp "$photos"/0155.webp "$photos"/0185.webp
@@ -26,5 +26,5 @@ mv "$work/row.png" docs/stimuli.png
 
 eggan serve &
 server=$!
-sleep 20
+until curl --silent --output "$work/page.html" http://127.0.0.1:7860; do sleep 1; done
 python examples/page.py docs/page.png

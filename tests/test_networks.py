@@ -355,9 +355,7 @@ def test_shade_multiplies_the_light_keeps_it_warm_and_stops_at_white(gain: float
 def test_shade_leaves_a_grey_as_bright_as_it_says() -> None:
     """By the luma of Rec. 601, to first order in the shade."""
     shade = torch.full((1, 1, 8, 8), -0.02)
-    out = (
-        compose(torch.zeros(1, 3, 8, 8), Fields(torch.zeros(1, 2, 8, 8), shade, 0 * shade, torch.zeros(1, 3, 8, 8))) + 1
-    ) / 2
+    out = (compose(torch.zeros(1, 3, 8, 8), still(1, 8)._replace(shade=shade)) + 1) / 2
     luma = (out * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(dim=1)
     torch.testing.assert_close(luma, 0.5 * shade[:, 0].exp(), rtol=0, atol=1e-4)
 

@@ -20,6 +20,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        """As tables show it."""
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
 
 def au_mse(read: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean squared error an AU, (17,) (Table 1), over the rows in which the judge found a face (the others are NaN)."""

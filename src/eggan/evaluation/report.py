@@ -154,7 +154,7 @@ def _by_au_table(name: str, title: str, rows: list[tuple[str, dict[str, float]]]
 
 
 def _cell(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return "" if interval is None else str(interval)
 
 
 def _markdown(report: Report) -> str:
