@@ -16,10 +16,10 @@ import torch
 from photographs import crops
 from PIL import Image
 
-from eggan.action_units import NUMBERS, emotion_target
+from eggan.action_units import NUMBERS, emotion_target, whole_expression
 from eggan.annotate import read_crops
 from eggan.contact_sheet import contact_sheet
-from eggan.editor import Editor, whole_expression
+from eggan.editor import Editor
 from eggan.estimator import ActionUnitEstimator
 from eggan.evaluation.judges import DlibJudge
 from eggan.pixels import to_floats

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,6 +72,23 @@ def test_shots_of_any_size_are_drawn_from_whole(faces: Faces, generator: torch.G
     batch = draw_batch(TrainingRows(uneven), 200, paired=True, generator=generator)
     pairs = set(zip(rows_of(batch.u_i), rows_of(batch.u_t), strict=True))
     assert pairs == {(i, j) for i in range(3) for j in range(3)} | {(4, 4)}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_pairs_begins_at_the_neutral_image_of_its_shot(
+    faces: Faces, generator: torch.Generator, share: float
+) -> None:
+    emotion = np.array([["mixed", "neutral", "happy", "neutral"]] * 6).ravel()
+    emotion[:4] = "mixed"  # a shot without a neutral image
+    rows = TrainingRows(replace(faces, emotion=emotion))
+    batch = draw_batch(rows, 4000, paired=True, generator=generator, from_neutral=share)
+    sources, targets = (np.array(rows_of(u)) for u in (batch.u_i, batch.u_t))
+    assert (sources // 4 == targets // 4).all()
+    placed = [np.bincount(of[of >= 4] % 4, minlength=4) / (of >= 4).sum() for of in (sources, targets)]
+    expected = (1 - share) / 4 + share * np.array([0, 1, 0, 0])
+    np.testing.assert_allclose(placed[0], expected, atol=0.05)
+    np.testing.assert_allclose(placed[1], 0.25, atol=0.05)
+    np.testing.assert_allclose(np.bincount(sources[sources < 4]) / (sources < 4).sum(), 0.25, atol=0.08)
 
 
 def test_unpaired_targets_are_any_rows_and_have_no_image(faces: Faces, generator: torch.Generator) -> None:

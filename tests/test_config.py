@@ -175,8 +175,9 @@ def test_a_run_that_would_learn_nothing_is_refused() -> None:
         (["photographed=2"], "photographed needs photos, the folder, and a method that learns from pairs"),
         (["photographed=2", "photos=here", "losses.paired=0", "losses.au=1"], "a method that learns from pairs"),
         (["photographed=2", "photos=here", "losses.identity=1"], "nobody says who is on photographs"),
+        (["from_neutral=0.5", "losses.paired=0", "losses.au=1"], "from_neutral needs a method that learns from pairs"),
     ],
 )
-def test_photographs_as_targets_need_pairs_and_no_identity(changes: list[str], reason: str) -> None:
+def test_what_needs_pairs_or_no_identity_says_so(changes: list[str], reason: str) -> None:
     with pytest.raises(EgganError, match=reason):
         load_config("small", changes)

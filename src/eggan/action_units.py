@@ -19,14 +19,20 @@ __all__ = [
     "MAX_INTENSITY",
     "NUMBERS",
     "ActionUnit",
+    "Targets",
+    "asked_vector",
     "describe",
     "emotion_target",
     "parse_action_unit",
     "parse_emotion",
     "target_vector",
+    "whole_expression",
+    "whole_vector",
 ]
 
 MAX_INTENSITY = 5.0
+Targets = Mapping[int, float] | Sequence[float] | str
+"""What may be asked for: AU number to intensity, all 17 intensities, or an emotion as `happy` or `happy:0.8`."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,44 @@ def target_vector(
         else:
             vector.append(0.0 if only else float(own))
     return vector
+
+
+def whole_expression(targets: Mapping[int, float]) -> dict[int, float]:
+    """All 17 AUs of an expression: those of a prototype, the others 0."""
+    return {number: targets.get(number, 0.0) for number in NUMBERS}
+
+
+def asked_vector(own: Sequence[float], targets: Targets, only: bool, relative: bool) -> list[float]:
+    """The 17 intensities that a request means for a face, as `target_vector` where it names AUs.
+
+    Raises:
+        EgganError: an AU, emotion or value is wrong, or an emotion or a whole vector is asked for as a change.
+
+    >>> asked_vector([1.0] * 17, "contemptuous", only=False, relative=False)[8:10]
+    [1.5, 2.7]
+    """
+    if isinstance(targets, Mapping):
+        return target_vector(own, targets, only=only, relative=relative)
+    if relative:
+        raise EgganError(
+            "relative goes with named Action Units only: an emotion or another face's expression sets all 17."
+        )
+    if isinstance(targets, str):
+        return target_vector(own, whole_expression(parse_emotion(targets)))
+    return whole_vector(targets)
+
+
+def whole_vector(intensities: Sequence[float]) -> list[float]:
+    """All 17 intensities as plain numbers.
+
+    Raises:
+        EgganError: they are not that many, or one is out of 0..5.
+    """
+    if len(intensities) != len(NUMBERS):
+        raise EgganError(
+            f"An expression has {len(NUMBERS)} Action Units, not {len(intensities)}: {', '.join(COLUMNS)}."
+        )
+    return target_vector(intensities, dict(zip(NUMBERS, intensities, strict=True)))
 
 
 def describe(vector: Sequence[float]) -> str:

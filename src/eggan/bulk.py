@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eggan.action_units import COLUMNS
+from eggan.action_units import COLUMNS, Targets
 from eggan.annotate import read_crops
+from eggan.cuts import Cut, EditedCut, cut_faces, put_together
 from eggan.data.openface import BOX
 from eggan.data.pictures import Item, list_items, read_items
 from eggan.data.places import file_system, names, write_whole
-from eggan.editor import Cut, EditedCut, Editor, Targets, check_request, choose_device, cut_faces, put_together
+from eggan.editor import Editor, check_request, choose_device
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import check_which

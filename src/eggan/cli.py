@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from eggan.action_units import NUMBERS, parse_action_unit, parse_emotion
+from eggan.action_units import NUMBERS, parse_action_unit, parse_emotion, whole_expression
 from eggan.errors import EgganError
 
 if TYPE_CHECKING:
@@ -576,8 +576,6 @@ def models() -> None:
 
 def _targets(au: list[str] | None, emotion: str | None, like: Path | None, relative: bool) -> dict[int, float]:
     """What is asked for by name; what `--like` asks for is read when the editor is there."""
-    from eggan.editor import whole_expression
-
     if not au and emotion is None and like is None:
         raise EgganError("Say what to change: --au 12=4, --emotion happy, or --like OTHER.jpg.")
     if emotion is not None and like is not None:

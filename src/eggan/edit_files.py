@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from eggan.action_units import COLUMNS
 from eggan.credentials import Credentials
+from eggan.cuts import Edited
 from eggan.data.by_file import PICTURES, UNREADABLE
-from eggan.editor import Edited
 from eggan.errors import EgganError
 from eggan.faces import open_photograph
 from eggan.files import check_apart, check_writable, is_same, write_atomically

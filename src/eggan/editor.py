@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Generic, Literal, NamedTuple, TypeVar, overload
@@ -15,96 +14,30 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eggan.action_units import COLUMNS, MAX_INTENSITY, NUMBERS, parse_emotion, target_vector
+from eggan.action_units import COLUMNS, MAX_INTENSITY, NUMBERS, Targets, asked_vector, whole_vector
 from eggan.contact_sheet import to_pictures
+from eggan.cuts import Cut, Edited, EditedCut, choose, crop_size, put_together
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
-from eggan.faces import (
-    Face,
-    Photograph,
-    align,
-    check_which,
-    detect,
-    native_size,
-    open_photograph,
-    put_back,
-    select,
-    to_photograph,
-)
+from eggan.faces import Face, Photograph, align, check_which, detect, open_photograph, to_photograph
 from eggan.model import EGGAN, Code
 from eggan.networks import Fields, compose, resized
 from eggan.pixels import to_floats
 from eggan.provenance import FaceEdit, Provenance
 from eggan.weights import shipped
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "Cut",
-    "Edited",
-    "EditedCut",
-    "Editor",
-    "Photo",
-    "Targets",
-    "check_request",
-    "choose_device",
-    "crop_size",
-    "cut_faces",
-    "put_together",
-    "shipped_models",
-    "whole_expression",
-]
+__all__ = ["DEFAULT_MODEL", "Editor", "Photo", "check_request", "choose_device", "shipped_models"]
 
 Photo = Image.Image | np.ndarray | Photograph | str | Path
-Targets = Mapping[int, float] | Sequence[float] | str
 
 DEFAULT_MODEL = "portrait"
-MAX_CROP = 2048
-"""Side in pixels of the largest crop that is edited: a larger face loses detail finer than that where it changes."""
 RECENT = 16
 """How many photographs and faces an editor remembers: a face takes 3 MB, a huge one up to 15."""
 BATCH = 16
 """Faces in one pass of the generator."""
-ALONE = "goes with named Action Units only: an emotion or another face's expression sets all 17"
 
 Kind = TypeVar("Kind", Image.Image, np.ndarray)
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Edited:
-    """An edited photograph, or with `crop` the aligned face alone.
-
-    Attributes:
-        photograph: its pixels, with alpha, profile and notes of the one given.
-        provenance: the record to write with it; one `FaceEdit` a face.
-        left_out: how many faces `face="all"` left out because they cannot be aligned.
-    """
-
-    photograph: Photograph
-    provenance: Provenance
-    left_out: int = 0
-
-    def picture(self) -> Image.Image:
-        """As a Pillow picture; `info["eggan"]` holds the record, which `eggan.provenance.save_picture` writes."""
-        picture = self.photograph.picture()
-        picture.info["eggan"] = self.provenance
-        return picture
-
-
-class Cut(NamedTuple):
-    """A face cut out of a photograph: uint8 (S, S, 3), where it is (None if it was given cut out), its `--face`."""
-
-    crop: np.ndarray
-    face: Face | None
-    number: int = 0
-
-
-class EditedCut(NamedTuple):
-    """A face and its edit, uint8 (S, S, 3): at the crop's size where the model composes, else at the model's own."""
-
-    cut: Cut
-    crop: np.ndarray
-    record: FaceEdit
 
 
 class Editor:
@@ -365,7 +298,7 @@ class Editor:
         """
         if not len(track):
             raise EgganError("The track has no rows of Action Units.")
-        rows = [_whole(row) for row in track]
+        rows = [whole_vector(row) for row in track]
         plan = self._plan(_photograph(photo), rows[0], False, False, face, crop)
         return self._follow(plan, ([row] * len(plan.sources) for row in rows))
 
@@ -382,7 +315,7 @@ class Editor:
         for start in range(0, len(cuts), BATCH):
             some = cuts[start : start + BATCH]
             sources = self._sources_of(some)
-            wanted = [_target(source.action_units, targets, only, relative) for source in sources]
+            wanted = [asked_vector(source.action_units, targets, only, relative) for source in sources]
             crops = self._render(sources, wanted)
             edited += [_edited(*triple) for triple in zip(sources, wanted, crops, strict=True)]
         return edited
@@ -415,10 +348,10 @@ class Editor:
         pixels = _square(crop)
         own = self._sources.get((_digest(pixels), None), lambda: self._source(pixels, None))
         if source is not None:
-            action_units = _whole(source)
+            action_units = whole_vector(source)
             u_i = torch.tensor([action_units], device=self.device) / MAX_INTENSITY
             own = own._replace(action_units=action_units, code=own.code._replace(u_i=u_i))
-        target = _target(own.action_units, targets, only, relative)
+        target = asked_vector(own.action_units, targets, only, relative)
         (edited,) = self._render([own], [target])
         if isinstance(crop, np.ndarray):
             return edited
@@ -431,7 +364,7 @@ class Editor:
     ) -> _Plan:
         check_request(targets, only, relative, face, crop)
         sources, left_out = self._faces(photo, face)
-        wanted = [_target(source.action_units, targets, only, relative) for source in sources]
+        wanted = [asked_vector(source.action_units, targets, only, relative) for source in sources]
         return _Plan(photo, crop, sources, wanted, left_out)
 
     def _follow(self, plan: _Plan, moments: Iterator[list[list[float]]]) -> Iterator[Edited]:
@@ -443,7 +376,7 @@ class Editor:
         """The chosen faces, and how many of `all` were left out."""
         digest = _digest(photo.pixels)
         faces = self._find(photo, digest)
-        chosen, left_out = _choose(faces, which, photo.name)
+        chosen, left_out = choose(faces, which, photo.name)
         sources = [(self._cut(photo, digest, face), number) for number, face in chosen]
         return [source._replace(cut=source.cut._replace(number=number)) for source, number in sources], left_out
 
@@ -529,38 +462,7 @@ def check_request(targets: Targets, only: bool, relative: bool, face: str | int,
     check_which(face)
     if crop and face == "all":
         raise EgganError("A crop holds one face: give --face largest or a number, not all.")
-    _target([0.0] * len(NUMBERS), targets, only, relative)
-
-
-def crop_size(face: Face, side: int | None) -> int:
-    """Side in pixels of a face's crop; where none is given, the photograph's own, `MAX_CROP` at most."""
-    return min(native_size(face), MAX_CROP) if side is None else side
-
-
-def cut_faces(photo: Photograph, which: str | int, side: int | None) -> tuple[list[Cut], int]:
-    """The faces of a photograph that `--face` means, cut out, and how many of `all` were left out.
-
-    Raises:
-        EgganError: as `eggan.faces.select`.
-    """
-    chosen, left_out = _choose(detect(photo.pixels), which, photo.name)
-    return [Cut(align(photo.pixels, face, crop_size(face, side)), face, number) for number, face in chosen], left_out
-
-
-def _choose(faces: Sequence[Face], which: str | int, name: str) -> tuple[list[tuple[int, Face]], int]:
-    """The faces that `--face` means, each with its number, and how many of `all` were left out."""
-    chosen = select(faces, which, name)
-    return [(faces.index(face), face) for face in chosen], len(faces) - len(chosen) if which == "all" else 0
-
-
-def put_together(photo: Photograph, edits: Sequence[EditedCut], model: str, crop: bool, left_out: int = 0) -> Edited:
-    """A photograph with the edits of its faces put back, or where `crop` is set the one edited crop; and the record."""
-    pixels = photo.pixels
-    for cut, edited, _ in edits:
-        assert cut.face is not None
-        pixels = edited if crop else put_back(pixels, edited, cut.face, original=cut.crop)
-    result = replace(photo, pixels=pixels, alpha=None if crop else photo.alpha)
-    return Edited(result, Provenance(model, tuple(edit.record for edit in edits)), left_out)
+    asked_vector([0.0] * len(NUMBERS), targets, only, relative)
 
 
 def _edited(source: _Source, target: Sequence[float], crop: np.ndarray) -> EditedCut:
@@ -593,11 +495,6 @@ def shipped_models() -> dict[str, EGGAN]:
     return {name: EGGAN.from_pretrained(name) for name in names}
 
 
-def whole_expression(targets: Mapping[int, float]) -> dict[int, float]:
-    """All 17 AUs of an expression: those of a prototype, the others 0."""
-    return {number: targets.get(number, 0.0) for number in NUMBERS}
-
-
 def choose_device(name: str) -> torch.device:
     """The device of that name; `auto` is a GPU where there is one, else the CPU.
 
@@ -615,26 +512,6 @@ def choose_device(name: str) -> torch.device:
         raise EgganError(
             f'There is no device "{name}" here: give auto, cpu, or cuda where torch finds a GPU.'
         ) from None
-
-
-def _target(own: Sequence[float], targets: Targets, only: bool, relative: bool) -> list[float]:
-    """The 17 intensities that a request means for a face."""
-    if isinstance(targets, Mapping):
-        return target_vector(own, targets, only=only, relative=relative)
-    if relative:
-        raise EgganError(f"relative {ALONE}.")
-    if isinstance(targets, str):
-        return target_vector(own, whole_expression(parse_emotion(targets)))
-    return _whole(targets)
-
-
-def _whole(intensities: Sequence[float]) -> list[float]:
-    """All 17 intensities as plain numbers, once they are known to be that many and in 0..5."""
-    if len(intensities) != len(NUMBERS):
-        raise EgganError(
-            f"An expression has {len(NUMBERS)} Action Units, not {len(intensities)}: {', '.join(COLUMNS)}."
-        )
-    return target_vector(intensities, dict(zip(NUMBERS, intensities, strict=True)))
 
 
 def _record(source: _Source, number: int | None, target: Sequence[float]) -> FaceEdit:

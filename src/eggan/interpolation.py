@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from eggan.action_units import COLUMNS
+from eggan.action_units import COLUMNS, Targets
 from eggan.animation import ENDINGS, ffmpeg, fitted, save_animation, there_and_back
 from eggan.contact_sheet import contact_sheet
 from eggan.data.track import Track
-from eggan.editor import Editor, Targets
+from eggan.editor import Editor
 from eggan.errors import EgganError
 from eggan.faces import Photograph
 from eggan.files import is_same

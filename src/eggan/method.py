@@ -55,6 +55,8 @@ class RunConfig(Settings):
     critic_steps: int = Field(1, ge=1)
     """Updates of the critics, each on a batch of its own, for one of the generator's side."""
     seed: int = 0
+    from_neutral: float = Field(0.0, ge=0, le=1)
+    """Share of the pairs that begin at the neutral image of their session, as most photographs that are edited do."""
     randomised: bool = False
     """For renders: whether they are placed and lit as photographs may be, from deep shade to sun, with teeth as warm as
     people's, and the source's AUs are as inexact as where they are read; source and target of a pair alike."""
@@ -73,7 +75,9 @@ class RunConfig(Settings):
     log_every: int = Field(50, ge=1)
 
     @model_validator(mode="after")
-    def _check_photographed(self) -> RunConfig:
+    def _check_pairs(self) -> RunConfig:
+        if self.from_neutral and not self.paired:
+            raise ValueError("from_neutral needs a method that learns from pairs: set losses.paired")
         if self.photographed and not (self.photos and self.paired):
             raise ValueError(
                 "photographed needs photos, the folder, and a method that learns from pairs: photographs are targets"

@@ -94,6 +94,15 @@ class TrainingRows:
         size = torch.bincount(shot)
         return torch.argsort(shot, stable=True), shot, torch.cumsum(size, 0) - size, size
 
+    @cached_property
+    def neutral(self) -> Tensor:
+        """For each row the first neutral one of its shot, or itself where none is neutral, int64 (N,)."""
+        shots, here = self.faces.shots, np.arange(len(self.faces))
+        first = np.full(shots.max() + 1, -1)
+        still = here[self.faces.emotion.astype(str) == "neutral"][::-1]
+        first[shots[still]] = still
+        return torch.from_numpy(np.where(first[shots] < 0, here, first[shots]))
+
 
 class Photographs(NamedTuple):
     """Aligned photographs of anybody, uint8 (M, 3, S, S), and their AUs / 5 as the estimator reads them, (M, 17).
@@ -113,6 +122,7 @@ def draw_batch(
     generator: torch.Generator,
     part: slice = slice(None),
     device: torch.device = CPU,
+    from_neutral: float = 0.0,
     randomised: bool = False,
     photos: Photographs | None = None,
     photographed: int = 0,
@@ -127,6 +137,7 @@ def draw_batch(
         generator: the run's one source of randomness; what is taken from it depends on neither part nor device.
         part: the rows of the batch that are wanted; choices are drawn for all.
         device: where the batch is to be.
+        from_neutral: share of the pairs whose source is the neutral image of its shot, if there is one.
         randomised: images are placed and lit as photographs may be, and u_i is as inexact as where it is read.
         photos: photographs that lend their background and tone.
         photographed: where n > 0, every n-th source is one of `photos` itself, drawn by how much expression it shows;
@@ -142,6 +153,8 @@ def draw_batch(
         order, shot, first, size = rows.shots
         step = torch.rand(batch_size, generator=generator) * size[shot[i]]
         t = order[first[shot[i]] + step.long()]
+        if from_neutral:
+            i = torch.where(torch.rand(batch_size, generator=generator) < from_neutral, rows.neutral[i], i)
     else:
         t = torch.randint(len(faces), (batch_size,), generator=generator)
     look = draw_look(batch_size, generator)

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from eggan.action_units import NUMBERS, parse_emotion
+from eggan.action_units import NUMBERS, parse_emotion, whole_expression
 from eggan.animation import fitted
-from eggan.editor import Editor, whole_expression
+from eggan.editor import Editor
 from eggan.errors import EgganError
 from eggan.faces import Face, Photograph, open_photograph, select
 from eggan.interpolation import Timing, check_output, morph

@@ -175,6 +175,7 @@ class Run:
             generator=self.generator,
             part=self.part,
             device=device,
+            from_neutral=c.from_neutral,
             randomised=c.randomised,
             photos=self.photos,
             photographed=c.photographed,
