@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,9 +18,11 @@ from eggan.data.appearance import (
     AS_IT_IS_LIT,
     AS_IT_STANDS,
     draw_setting,
+    draw_shadow,
     with_light,
     with_place,
     with_setting,
+    with_shadow,
     with_teeth,
 )
 from eggan.data.batches import Photographs, TrainingRows, turned_round
@@ -256,6 +259,23 @@ def test_a_shift_by_half_a_side_brings_the_edge_to_the_middle() -> None:
     moved = with_place(x, torch.tensor([[0.0, 1.0, 1.0, 1.0, 0.0]]))
     assert moved[..., 6:10].min() == 1  # the edge and its mirror image
     assert moved[..., :5].max() == 0
+
+
+def test_a_shadow_darkens_one_side_of_its_edge_alike_in_all_images_of_an_item() -> None:
+    x = torch.full((3, 2, 3, 64, 64), 0.6)
+    upright, lying = [1.2, 0.0, 0.1, 0.05, 0.0, 0.0], [1.2, math.pi / 2, 0.1, 0.05, 0.0, 0.0]
+    shown = with_shadow(x, torch.tensor([upright, lying, [0.0, *upright[1:]]])) + 1
+    assert torch.equal(shown[:, 0], shown[:, 1])
+    torch.testing.assert_close(shown[0, ..., 48:], torch.full((2, 3, 64, 16), 1.6 * math.exp(-1.2)))
+    torch.testing.assert_close(shown[0, ..., :20], torch.full((2, 3, 64, 20), 1.6))
+    torch.testing.assert_close(shown[1], shown[0].mT)
+    assert torch.equal(shown[2], x[2] + 1)
+
+
+def test_a_third_of_the_items_lies_in_a_shadow(generator: torch.Generator) -> None:
+    depth = draw_shadow(3000, generator)[:, 0]
+    assert (depth > 0).float().mean() == pytest.approx(1 / 3, abs=0.03)
+    assert depth[depth > 0].min() >= 0.3
 
 
 def test_a_setting_leaves_the_face_or_takes_it_to_the_tone_of_the_photograph(generator: torch.Generator) -> None:

@@ -93,6 +93,26 @@ def test_further_columns_are_ignored(make_faces_file: MakeFile) -> None:
     rich = read_faces(make_faces_file("rich.parquet", **more), 32)
     assert torch.equal(plain.images, rich.images)
     assert torch.equal(plain.action_units, rich.action_units)
+    assert plain.landmarks is None
+    assert rich.landmarks is None
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float32(), 136)])
+def test_landmarks_are_read_in_half_sides_from_the_middle(make_faces_file: MakeFile, kind: pa.DataType) -> None:
+    points = np.arange(24 * 136).reshape(24, 136) % 128
+    faces = read_faces(make_faces_file(landmarks=pa.array(points.tolist(), kind)), 32)
+    assert faces.landmarks is not None
+    assert faces.landmarks.shape == (24, 68, 2)
+    assert faces.landmarks[0, 0].tolist() == pytest.approx([-1 + 0.5 / 64, -1 + 1.5 / 64], abs=1e-3)
+    in_pixels = (faces.landmarks.double() + 1) * 64 - 0.5
+    np.testing.assert_allclose(in_pixels.flatten(1).numpy(), points, atol=0.05)
+    assert torch.equal(faces.select(np.array([5, 2])).landmarks, faces.landmarks[[5, 2]])
+
+
+@pytest.mark.parametrize("wrong", [None, [1.0] * 135, [float("nan")] * 136])
+def test_landmarks_that_not_all_rows_have_count_for_none(make_faces_file: MakeFile, wrong: list[float] | None) -> None:
+    rows = [[1.0] * 136] * 23 + [wrong]
+    assert read_faces(make_faces_file(landmarks=rows), 32).landmarks is None
 
 
 def test_a_file_without_sessions_has_one_session_a_person(make_faces_file: MakeFile) -> None:

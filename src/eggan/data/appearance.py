@@ -6,6 +6,8 @@ are (B, K, 3, S, S): the K images of one item, such as source and target of a pa
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
@@ -20,12 +22,14 @@ __all__ = [
     "draw_look",
     "draw_place",
     "draw_setting",
+    "draw_shadow",
     "draw_teeth",
     "relight",
     "with_light",
     "with_look",
     "with_place",
     "with_setting",
+    "with_shadow",
     "with_teeth",
 ]
 
@@ -144,6 +148,28 @@ def with_light(x: Tensor, light: Tensor) -> Tensor:
     axis = (torch.arange(side, device=x.device) + 0.5) / side * 2 - 1
     x = x * (middle + across * axis + down * axis[:, None] + tint).exp()
     return 2 * x.clamp(0, 1) - 1
+
+
+def draw_shadow(batch_size: int, generator: torch.Generator) -> Tensor:
+    """Depth of a shadow (0 for two of three) and, of its edge, direction, place, softness, bends, phase: (B, 6)."""
+    shadow = _between(
+        [0.3, 0.0, -0.4, 0.05, 0.0, 0.0], [1.4, 2 * math.pi, 0.4, 0.3, 0.15, 2 * math.pi], batch_size, generator
+    )
+    shadow[:, 0] *= torch.rand(batch_size, generator=generator) < 1 / 3
+    return shadow
+
+
+def with_shadow(x: Tensor, shadow: Tensor) -> Tensor:
+    """Images (B, K, 3, S, S) with one side in shadow, as hard light leaves it, by the choices of `draw_shadow`.
+
+    The edge is a wave across the picture, which stays where it is while the face below it moves.
+    """
+    depth, angle, place, softness, bends, phase = _columns(shadow, 5)
+    axis = (torch.arange(x.shape[-1], device=x.device) + 0.5) / x.shape[-1] * 2 - 1
+    across = angle.cos() * axis + angle.sin() * axis[:, None]
+    along = angle.cos() * axis[:, None] - angle.sin() * axis
+    dark = ((across - place - bends * (5 * along + phase).sin()) / softness * 4).sigmoid()
+    return (x + 1) * (-depth * dark).exp() - 1
 
 
 def draw_setting(batch_size: int, generator: torch.Generator) -> Tensor:

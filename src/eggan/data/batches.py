@@ -19,13 +19,16 @@ from eggan.data.appearance import (
     draw_look,
     draw_place,
     draw_setting,
+    draw_shadow,
     draw_teeth,
     with_light,
     with_look,
     with_place,
     with_setting,
+    with_shadow,
     with_teeth,
 )
+from eggan.data.beards import Beards, draw_beards, with_beards
 from eggan.data.faces_file import Faces
 from eggan.pixels import to_floats
 
@@ -159,13 +162,17 @@ def draw_batch(
         t = torch.randint(len(faces), (batch_size,), generator=generator)
     look = draw_look(batch_size, generator)
     look[:, 0] *= ~(rows.one_sided[i] | rows.one_sided[t])
-    teeth = place = light = behind = setting = None
-    pixels = faces.images[torch.stack([i, t], dim=1)[part] if paired else i[part].unsqueeze(1)]
+    teeth = beards = place = light = shadow = behind = setting = None
+    shown = torch.stack([i, t], dim=1)[part] if paired else i[part].unsqueeze(1)
+    pixels = faces.images[shown]
     u_i, c_i, u_t = faces.action_units[i] / MAX_INTENSITY, rows.classes[i], faces.action_units[t] / MAX_INTENSITY
     if randomised:
         teeth = draw_teeth(batch_size, generator)
+        if faces.landmarks is not None:
+            beards = draw_beards(batch_size, pixels.shape[-1], generator)
         place = _half(draw_place(batch_size, generator), AS_IT_STANDS, generator)
         light = _half(draw_light(batch_size, generator), AS_IT_IS_LIT, generator)
+        shadow = draw_shadow(batch_size, generator)
         u_i = (u_i + _source_noise(batch_size, generator)).clamp(0, 1)
     if photos is not None:
         behind = photos.images[torch.randint(len(photos.images), (batch_size,), generator=generator)[part]]
@@ -178,6 +185,8 @@ def draw_batch(
             u_i[new], c_i[new], setting[new] = photos.u[j[new]], NOBODY, 0
             if teeth is not None:
                 teeth[new] = 1
+            if beards is not None:
+                beards.parts[new] = 0
             u_t[new & (torch.rand(batch_size, generator=generator) < 0.5)] = 0
 
     def own(x: Tensor) -> Tensor:
@@ -186,12 +195,16 @@ def draw_batch(
     images = with_look(moved(pixels, device), own(look))
     if teeth is not None:
         images = with_teeth(images, own(teeth))
+    if beards is not None and faces.landmarks is not None:
+        points = faces.landmarks[shown]
+        points[..., 0] *= 1 - 2 * look[part][:, :1, None]
+        images = with_beards(images, moved(points, device), Beards(*map(own, beards)))
     if place is not None:
         images = with_place(images, own(place))
     if setting is not None and behind is not None:
         images = with_setting(images, to_floats(moved(behind, device)), own(setting))
-    if light is not None:
-        images = with_light(images, own(light))
+    if light is not None and shadow is not None:
+        images = with_light(with_shadow(images, own(shadow)), own(light))
     return Batch(
         I_i=images[:, 0].contiguous(memory_format=torch.channels_last),
         u_i=own(u_i),

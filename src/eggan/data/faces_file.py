@@ -14,6 +14,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
@@ -33,6 +35,7 @@ from eggan.files import write_atomically
 
 __all__ = ["Faces", "check_people_apart", "decode_image", "read_faces"]
 
+LANDMARKS = 68
 REQUIRED = ("image", "identity", "emotion", *COLUMNS)
 
 
@@ -47,6 +50,8 @@ class Faces:
         session: int64 (N,); rows of one identity and session differ in expression alone.
         emotion: one word a row.
         path: the file or folder it was read from.
+        landmarks: float16 (N, 68, 2), Multi-PIE's points as (x, y) in half sides from the middle; None where there
+            is no column `landmarks` of 136 numbers, x0 y0 x1 y1 … in pixels of 128.
     """
 
     images: Tensor
@@ -55,6 +60,7 @@ class Faces:
     session: np.ndarray
     emotion: np.ndarray
     path: Path
+    landmarks: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -87,6 +93,7 @@ class Faces:
             self.session[rows],
             self.emotion[rows],
             self.path,
+            None if self.landmarks is None else self.landmarks[index],
         )
 
 
@@ -117,7 +124,14 @@ def read_faces(path: str | Path, image_size: int) -> Faces:
         session=np.concatenate([shard.session for shard in shards]),
         emotion=np.concatenate([shard.emotion for shard in shards]),
         path=path,
+        landmarks=_joined([shard.landmarks for shard in shards]),
     )
+
+
+def _joined(parts: Sequence[np.ndarray | None]) -> Tensor | None:
+    """Of all shards, or None where one has none."""
+    known = [part for part in parts if part is not None]
+    return torch.from_numpy(np.concatenate(known)) if len(known) == len(parts) else None
 
 
 def _files(path: Path) -> list[Path]:
@@ -131,6 +145,7 @@ class _Labels(NamedTuple):
     identity: np.ndarray
     session: np.ndarray
     emotion: np.ndarray
+    landmarks: np.ndarray | None
 
 
 def _read_labels(path: Path) -> _Labels:
@@ -141,7 +156,7 @@ def _read_labels(path: Path) -> _Labels:
     try:
         schema = pq.read_schema(path)
         _check_columns(path, schema.names)
-        present = [name for name in (*REQUIRED[1:], "session") if name in schema.names]
+        present = [name for name in (*REQUIRED[1:], "session", "landmarks") if name in schema.names]
         table = pq.read_table(path, columns=present)
     except (pa.ArrowInvalid, OSError) as error:
         raise EgganError(f"{path} cannot be read as Parquet ({first_line(error)}); make it anew.") from None
@@ -150,7 +165,8 @@ def _read_labels(path: Path) -> _Labels:
     intensities = np.stack([_numbers(path, table, name, np.float32) for name in COLUMNS], axis=1)
     _check_intensities(path, intensities)
     session = _numbers(path, table, "session", np.int64) if "session" in present else np.zeros(len(table), np.int64)
-    return _Labels(intensities, _words(path, table, "identity"), session, _words(path, table, "emotion"))
+    landmarks = _landmarks(table) if "landmarks" in present else None
+    return _Labels(intensities, _words(path, table, "identity"), session, _words(path, table, "emotion"), landmarks)
 
 
 def check_people_apart(*splits: Faces) -> None:
@@ -266,6 +282,18 @@ def _numbers(path: Path, table: pa.Table, name: str, dtype: type[np.generic]) ->
         row = int(np.flatnonzero(~whole)[0])
         raise EgganError(f"{path}, row {row}, column {name}: is no whole number; write 0 where it is unknown.")
     return numbers.astype(dtype)
+
+
+def _landmarks(table: pa.Table) -> np.ndarray | None:
+    """The points of the column, which has them in pixels of 128, in half sides; None where it holds something else."""
+    points = np.array([np.nan])
+    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        column = table.column("landmarks").cast(pa.list_(pa.float32()))
+        if pc.all(pc.equal(pc.fill_null(pc.list_value_length(column), 0), 2 * LANDMARKS)).as_py():
+            points = pc.list_flatten(column).to_numpy()
+    if not np.isfinite(points).all():
+        return None
+    return ((points.reshape(-1, LANDMARKS, 2) + 0.5) / 64 - 1).astype(np.float16)
 
 
 def _words(path: Path, table: pa.Table, name: str) -> np.ndarray:
