@@ -102,7 +102,7 @@ def test_the_crop_is_the_aligned_face_at_the_photographs_resolution(
 def test_a_crop_is_never_larger_than_the_limit(
     compose_editor: Editor, photograph: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(editor, "MAX_CROP", 64)
+    monkeypatch.setattr("eggan.cuts.MAX_CROP", 64)
     assert compose_editor.edit(photograph, {12: 4}, crop=True).size == (64, 64)
     assert compose_editor.edit(photograph, {12: 4}).size == photograph.size
 

@@ -59,7 +59,8 @@ class RunConfig(Settings):
     """Share of the pairs that begin at the neutral image of their session, as most photographs that are edited do."""
     randomised: bool = False
     """For renders: whether they are placed and lit as photographs may be, from deep shade to sun, with teeth as warm as
-    people's, and the source's AUs are as inexact as where they are read; source and target of a pair alike."""
+    people's, with beards where landmarks are known, and the source's AUs are as inexact as where they are read; source
+    and target of a pair alike."""
     photos: Path | None = None
     """Folder of photographs of faces, any people's, that lend rendered faces their surroundings and tone."""
     photographed: int = Field(0, ge=0)
