@@ -311,6 +311,8 @@ def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
     classifier("C_exp", toy("small-paper", "seed=7"), faces, tmp_path / "cache", said.append)
     assert "trained" in said[2]
+    classifier("C_exp", toy("small-paper", "randomised=true"), faces, tmp_path / "cache", said.append)
+    assert "trained" in said[3]
     shards = tmp_path / "shards"
     shards.mkdir()
     for n in range(2):

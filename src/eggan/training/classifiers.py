@@ -36,7 +36,7 @@ def classifier(
 
     Args:
         name: `C_exp` (17 × 6 logits, Eq. 3) or `C_id` (one logit a person, Eq. 4).
-        config: the run's configuration; its seed, image size and `classifiers` count.
+        config: the run's configuration; its seed, image size, `randomised` and `classifiers` count.
         faces: the training faces.
         cache: folder of `NAME-HASH.safetensors` files.
         say: receives a line for the log.
@@ -71,9 +71,11 @@ def _fit(
     loss_of = _au_loss if name == "C_exp" else _identity_loss
     rows, right = TrainingRows(faces), deque[Tensor](maxlen=100)
     for _ in track(range(c.steps), f"training {name}"):
-        batch = draw_batch(rows, c.batch_size, paired=False, generator=generator, device=device)
+        batch = draw_batch(
+            rows, c.batch_size, paired=True, generator=generator, device=device, randomised=config.randomised
+        )
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits = network(batch.I_i)
+            logits = network(batch.I_t)  # whose AUs are exact; those of a randomised source are not
         loss, correct = loss_of(logits.float(), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -85,7 +87,7 @@ def _fit(
 
 def _au_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     levels = logits.unflatten(1, (-1, LEVELS)).argmax(2)
-    return au_loss(logits, batch.u_i), ((levels / 5 - batch.u_i).abs() <= 0.1).float().mean()
+    return au_loss(logits, batch.u_t), ((levels / 5 - batch.u_t).abs() <= 0.1).float().mean()
 
 
 def _identity_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -97,6 +99,6 @@ def _depends_on(name: str, config: JudgedConfig, faces: Faces) -> str:
     for path in faces.files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    facts = [name, config.seed, config.image_size, config.precision, config.classifiers.model_dump()]
+    facts = [name, config.seed, config.image_size, config.precision, config.randomised, config.classifiers.model_dump()]
     digest.update(json.dumps(facts).encode())
     return digest.hexdigest()[:16]
