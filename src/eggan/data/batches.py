@@ -141,7 +141,8 @@ def draw_batch(
         part: the rows of the batch that are wanted; choices are drawn for all.
         device: where the batch is to be.
         from_neutral: share of the pairs whose source is the neutral image of its shot, if there is one.
-        randomised: images are placed and lit as photographs may be, and u_i is as inexact as where it is read.
+        randomised: faces are placed and lit as photographs may be, some with beards, and u_i is as inexact as an
+            estimator's.
         photos: photographs that lend their background and tone.
         photographed: where n > 0, every n-th source is one of `photos` itself, drawn by how much expression it shows;
             every second of those is asked for none, the others for that of any row.

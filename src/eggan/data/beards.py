@@ -20,6 +20,7 @@ STYLES = torch.tensor([[1, 0, 0], [1, 0, 1], [0, 0, 1], [1, 1, 1], [1, 1, 1]])
 """Moustache, beard of cheeks and jaw, of the chin: moustache alone, goatee, chin alone, and twice full."""
 LIPS = slice(48, 60)
 SMOOTHING = 1e-3
+"""Of a spline, on the diagonal: what lets landmarks that nearly meet in one image part in the other."""
 COARSE = 32
 """Side of the grid on which a spline is worked out: it bends no more than that shows."""
 
@@ -44,7 +45,7 @@ class Beards(NamedTuple):
 
 def draw_beards(batch_size: int, side: int, generator: torch.Generator) -> Beards:
     """From stubble to full beards, from black to white and red, for about a third of the items."""
-    chance = torch.rand(batch_size, 6, generator=generator)
+    chance = torch.rand(batch_size, 5, generator=generator)
     style = STYLES[torch.randint(len(STYLES), (batch_size,), generator=generator)]
     noise = torch.randn(batch_size, 1, side, side, generator=generator)
     strands = avg_pool2d(noise, (5, 1), stride=1, padding=(2, 0), count_include_pad=False) * 5**0.5
@@ -66,7 +67,7 @@ def with_beards(x: Tensor, landmarks: Tensor, beards: Beards) -> Tensor:
     hair = torch.cat([_grown(landmarks[:, 0], beards, side), beards.strands], dim=1)
     for k in range(K):
         here = hair if k == 0 else _carried(hair, landmarks[:, 0], landmarks[:, k], side)
-        cover = here[:, :1] * (1 - _soft(_inside(_upper_lip_shrunk(landmarks[:, k], beards.hang), side)))
+        cover = here[:, :1] * (1 - _soft(_inside(_bare_lips(landmarks[:, k], beards.hang), side)))
         cover = cover * beards.density.view(-1, 1, 1, 1) * (0.85 + 0.15 * here[:, 1:])
         skin = avg_pool2d(light[:, k], 9, stride=1, padding=4, count_include_pad=False)
         shown = skin * beards.tone[:, :, None, None] * (1 + 0.2 * here[:, 1:])
@@ -77,25 +78,23 @@ def with_beards(x: Tensor, landmarks: Tensor, beards: Beards) -> Tensor:
 
 
 def _grown(points: Tensor, beards: Beards, side: int) -> Tensor:
-    """Where hair grows on faces with these landmarks (B, 68, 2): 0 to 1, (B, 1, S, S)."""
+    """Where hair grows, lips included, on faces with these landmarks (B, 68, 2): 0 to 1, (B, 1, S, S)."""
     jaw, nose, lips = points[:, :17], points[:, 31:36], points[:, LIPS]
     middle = lips.mean(dim=1, keepdim=True)
     jaw = middle + 1.08 * (jaw - middle)
     left, right = middle + 1.25 * (lips[:, :1] - middle), middle + 1.25 * (lips[:, 6:7] - middle)
     below_nose = torch.lerp(nose, lips[:, 1:6], 0.25)
-    outlines = (
-        torch.cat([left, below_nose, right, lips[:, 6:].flip(1).roll(0, 1), lips[:, :1]], dim=1),
-        torch.cat(
-            [jaw[:, 2:15], torch.lerp(jaw[:, 13:14], right, 0.6), right, left, torch.lerp(jaw[:, 3:4], left, 0.6)], 1
-        ),
-        torch.cat([left, right, jaw[:, 7:10].flip(1)], dim=1),
-    )
+    left_cheek, right_cheek = torch.lerp(jaw[:, 3:4], left, 0.6), torch.lerp(jaw[:, 13:14], right, 0.6)
+    moustache = [left, below_nose, right]
+    cheeks_and_jaw = [left, left_cheek, jaw[:, 2:15], right_cheek, right]
+    chin = [left, jaw[:, 7:10], right]
+    outlines = [torch.cat(outline, dim=1) for outline in (moustache, cheeks_and_jaw, chin)]
     parts = torch.stack([_soft(_inside(outline, side)) for outline in outlines])
     return (parts * beards.parts.T[:, :, None, None, None]).amax(dim=0)
 
 
-def _upper_lip_shrunk(points: Tensor, hang: Tensor) -> Tensor:
-    """The outline of the lips (B, 12, 2), its upper edge drawn down towards the middle of the mouth by `hang`."""
+def _bare_lips(points: Tensor, hang: Tensor) -> Tensor:
+    """The outline of the lips (B, 12, 2), its upper edge drawn half-way down to the corners by a `hang` of 1."""
     lips = points[:, LIPS].clone()
     corners = (lips[:, :1] + lips[:, 6:7]) / 2
     lips[:, 1:6] = torch.lerp(lips[:, 1:6], torch.lerp(lips[:, 1:6], corners, 0.5), hang.view(-1, 1, 1))
