@@ -28,9 +28,7 @@ def main(out: Path) -> None:
     faces = read_faces(ROOT / "data/facsynth/test.parquet", CELL)
     faces = faces.select(faces.identity == PERSON)
     targets = [row_of(faces, emotion) for emotion in EMOTIONS] + [row_of(faces, "single", au) for au in SINGLE]
-    sources = [
-        int(np.flatnonzero((faces.emotion == "neutral") & (faces.session == faces.session[t]))[0]) for t in targets
-    ]
+    sources = faces.neutral[targets]
     pictures = to_pictures(to_floats(faces.images))
     rows, labels = [[pictures[s] for s in sources], [pictures[t] for t in targets]], ["source", "true"]
     for name in shipped_models():

@@ -24,7 +24,7 @@ SIDE = 128
 @pytest.fixture(scope="module")
 def landmarks() -> torch.Tensor:
     """Of a neutral face, (68, 2), and of the same one with its mouth open."""
-    faces = read_faces(VAL, 16)
+    faces = read_faces(VAL, 16, landmarks=True)
     assert faces.landmarks is not None
     same = (faces.identity == faces.identity[0]) & (faces.session == faces.session[0])
     rest = np.flatnonzero(same & (faces.emotion == "neutral"))[0]

@@ -88,9 +88,9 @@ def test_grey_images_are_read_as_rgb(make_faces_file: MakeFile) -> None:
 
 
 def test_further_columns_are_ignored(make_faces_file: MakeFile) -> None:
-    plain = read_faces(make_faces_file("plain.parquet"), 32)
+    plain = read_faces(make_faces_file("plain.parquet"), 32, landmarks=True)
     more = {"yaw": [0.5] * 24, "AU12_c": [1.0] * 24, "landmarks": [[1.0, 2.0]] * 24, "AU28_c": [None] * 24}
-    rich = read_faces(make_faces_file("rich.parquet", **more), 32)
+    rich = read_faces(make_faces_file("rich.parquet", **more), 32, landmarks=True)
     assert torch.equal(plain.images, rich.images)
     assert torch.equal(plain.action_units, rich.action_units)
     assert plain.landmarks is None
@@ -100,7 +100,9 @@ def test_further_columns_are_ignored(make_faces_file: MakeFile) -> None:
 @pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float32(), 136)])
 def test_landmarks_are_read_in_half_sides_from_the_middle(make_faces_file: MakeFile, kind: pa.DataType) -> None:
     points = np.arange(24 * 136).reshape(24, 136) % 128
-    faces = read_faces(make_faces_file(landmarks=pa.array(points.tolist(), kind)), 32)
+    path = make_faces_file(landmarks=pa.array(points.tolist(), kind))
+    assert read_faces(path, 32).landmarks is None
+    faces = read_faces(path, 32, landmarks=True)
     assert faces.landmarks is not None
     assert faces.landmarks.shape == (24, 68, 2)
     assert faces.landmarks[0, 0].tolist() == pytest.approx([-1 + 0.5 / 64, -1 + 1.5 / 64], abs=1e-3)
@@ -112,7 +114,15 @@ def test_landmarks_are_read_in_half_sides_from_the_middle(make_faces_file: MakeF
 @pytest.mark.parametrize("wrong", [None, [1.0] * 135, [float("nan")] * 136])
 def test_landmarks_that_not_all_rows_have_count_for_none(make_faces_file: MakeFile, wrong: list[float] | None) -> None:
     rows = [[1.0] * 136] * 23 + [wrong]
-    assert read_faces(make_faces_file(landmarks=rows), 32).landmarks is None
+    assert read_faces(make_faces_file(landmarks=rows), 32, landmarks=True).landmarks is None
+
+
+def test_neutral_is_the_first_neutral_row_of_the_shot_or_the_row_itself(make_faces_file: MakeFile) -> None:
+    words = ["happy", "neutral", "neutral", "sad", *["sad"] * 4, *["neutral", "happy", "sad", "angry"] * 4]
+    faces = read_faces(make_faces_file(emotion=words), 32)
+    assert faces.neutral.tolist() == [1, 1, 1, 1, 4, 5, 6, 7, *(first for first in (8, 12, 16, 20) for _ in range(4))]
+    shuffled = faces.select(np.array([3, 9, 2, 8, 1]))
+    assert shuffled.neutral.tolist() == [2, 3, 2, 3, 2]
 
 
 def test_a_file_without_sessions_has_one_session_a_person(make_faces_file: MakeFile) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 
 from eggan.layers import GroupNorm, doubled
+from eggan.pixels import middles
 
 __all__ = [
     "WARMTH_OF_SHADE",
@@ -355,7 +356,7 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
     h, w = source.shape[-2:]
     if fields.mask.shape[-2:] != (h, w):
         fields = Fields(*(interpolate(field, (h, w), mode="bilinear", align_corners=False) for field in fields))
-    x, y = (2 * (torch.arange(side, device=source.device) + 0.5) / side - 1 for side in (w, h))
+    x, y = (middles(side, source.device) for side in (w, h))
     still = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # `affine_grid`, which autocast would round
     warped = grid_sample(source, still + fields.flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
     shade = fields.shade * torch.tensor(WARMTH_OF_SHADE, device=source.device).view(3, 1, 1)

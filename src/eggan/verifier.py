@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from eggan.networks import channels_last, resized
+from eggan.pixels import middles
 from eggan.weights import load_weights
 
 __all__ = ["FaceVerifier", "VerifierConfig"]
@@ -117,6 +118,6 @@ class _InvertedResidual(nn.Module):
 
 def _oval(size: int) -> Tensor:
     """(size, size): 1 inside the ellipse that holds brows, cheeks and chin of an aligned face, 0 outside, soft edge."""
-    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    axis = middles(size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.sigmoid(20 * (1 - torch.hypot(x / 0.75, (y - 0.1) / 0.9)))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from eggan.pixels import to_floats
+from eggan.pixels import middles, to_floats
 
 __all__ = [
     "AS_IT_IS_LIT",
@@ -144,8 +144,7 @@ def with_light(x: Tensor, light: Tensor) -> Tensor:
     x = (x + 1) / 2
     grey = x.mean(dim=-3, keepdim=True)
     x = (grey + saturation * (x - grey)).clamp(0.002, 1) ** gamma.exp()
-    side = x.shape[-1]
-    axis = (torch.arange(side, device=x.device) + 0.5) / side * 2 - 1
+    axis = middles(x.shape[-1], x.device)
     x = x * (middle + across * axis + down * axis[:, None] + tint).exp()
     return 2 * x.clamp(0, 1) - 1
 
@@ -165,7 +164,7 @@ def with_shadow(x: Tensor, shadow: Tensor) -> Tensor:
     The edge is a wave across the picture, which stays where it is while the face below it moves.
     """
     depth, angle, place, softness, bends, phase = _columns(shadow, 5)
-    axis = (torch.arange(x.shape[-1], device=x.device) + 0.5) / x.shape[-1] * 2 - 1
+    axis = middles(x.shape[-1], x.device)
     across = angle.cos() * axis + angle.sin() * axis[:, None]
     along = angle.cos() * axis[:, None] - angle.sin() * axis
     dark = ((across - place - bends * (5 * along + phase).sin()) / softness * 4).sigmoid()
@@ -190,8 +189,8 @@ def with_setting(x: Tensor, photos: Tensor, setting: Tensor) -> Tensor:
         setting: choices (B, 2).
     """
     surroundings, tone = _columns(setting, 5)
-    photos, side = photos.unsqueeze(1), x.shape[-1]
-    axis = (torch.arange(side, device=x.device) + 0.5) / side * 2 - 1
+    photos = photos.unsqueeze(1)
+    axis = middles(x.shape[-1], x.device)
     outside = (((axis / 0.8) ** 2 + ((axis[:, None] - 0.1) / 0.95) ** 2 - 1) * 5).sigmoid()
     x = torch.lerp(x, photos, outside * surroundings)
     mean, spread = (f(x[:, :1], dim=(3, 4), keepdim=True) for f in (torch.mean, torch.std))

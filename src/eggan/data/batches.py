@@ -99,12 +99,8 @@ class TrainingRows:
 
     @cached_property
     def neutral(self) -> Tensor:
-        """For each row the first neutral one of its shot, or itself where none is neutral, int64 (N,)."""
-        shots, here = self.faces.shots, np.arange(len(self.faces))
-        first = np.full(shots.max() + 1, -1)
-        still = here[self.faces.emotion.astype(str) == "neutral"][::-1]
-        first[shots[still]] = still
-        return torch.from_numpy(np.where(first[shots] < 0, here, first[shots]))
+        """`Faces.neutral`, int64 (N,)."""
+        return torch.from_numpy(self.faces.neutral)
 
 
 class Photographs(NamedTuple):
@@ -204,8 +200,10 @@ def draw_batch(
         images = with_place(images, own(place))
     if setting is not None and behind is not None:
         images = with_setting(images, to_floats(moved(behind, device)), own(setting))
-    if light is not None and shadow is not None:
-        images = with_light(with_shadow(images, own(shadow)), own(light))
+    if shadow is not None:
+        images = with_shadow(images, own(shadow))
+    if light is not None:
+        images = with_light(images, own(light))
     return Batch(
         I_i=images[:, 0].contiguous(memory_format=torch.channels_last),
         u_i=own(u_i),

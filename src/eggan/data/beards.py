@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate
 
+from eggan.pixels import middles
+
 __all__ = ["Beards", "draw_beards", "with_beards"]
 
 WORN = 0.35
@@ -97,7 +99,7 @@ def _bare_lips(points: Tensor, hang: Tensor) -> Tensor:
     """The outline of the lips (B, 12, 2), its upper edge drawn half-way down to the corners by a `hang` of 1."""
     lips = points[:, LIPS].clone()
     corners = (lips[:, :1] + lips[:, 6:7]) / 2
-    lips[:, 1:6] = torch.lerp(lips[:, 1:6], torch.lerp(lips[:, 1:6], corners, 0.5), hang.view(-1, 1, 1))
+    lips[:, 1:6] = torch.lerp(lips[:, 1:6], corners, hang.view(-1, 1, 1) / 2)
     return lips
 
 
@@ -145,5 +147,5 @@ def _soft(inside: Tensor) -> Tensor:
 
 def _grid(side: int, device: torch.device) -> Tensor:
     """Middles of pixels as (x, y) in [-1, 1]: (S, S, 2)."""
-    axis = (torch.arange(side, device=device) + 0.5) / side * 2 - 1
+    axis = middles(side, device)
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)

@@ -50,8 +50,8 @@ class Faces:
         session: int64 (N,); rows of one identity and session differ in expression alone.
         emotion: one word a row.
         path: the file or folder it was read from.
-        landmarks: float16 (N, 68, 2), Multi-PIE's points as (x, y) in half sides from the middle; None where there
-            is no column `landmarks` of 136 numbers, x0 y0 x1 y1 … in pixels of 128.
+        landmarks: float16 (N, 68, 2), Multi-PIE's points as (x, y) in half sides from the middle; None where they were
+            not asked for, or there is no column `landmarks` of 136 numbers, x0 y0 x1 y1 … in pixels of 128.
     """
 
     images: Tensor
@@ -82,6 +82,15 @@ class Faces:
         keys = [f"{who}\0{session}" for who, session in zip(self.identity, self.session, strict=True)]
         return np.unique(keys, return_inverse=True)[1]
 
+    @property
+    def neutral(self) -> np.ndarray:
+        """int64 (N,): the first neutral row of the row's shot, or the row itself where none is neutral."""
+        shots, rows = self.shots, np.arange(len(self))
+        first = np.full(shots.max() + 1, -1)
+        neutral = rows[self.emotion == "neutral"][::-1]
+        first[shots[neutral]] = neutral
+        return np.where(first[shots] < 0, rows, first[shots])
+
     def select(self, rows: np.ndarray) -> Faces:
         """The given rows (indices or a boolean mask), as faces."""
         rows = np.arange(len(self))[rows]
@@ -97,12 +106,13 @@ class Faces:
         )
 
 
-def read_faces(path: str | Path, image_size: int) -> Faces:
+def read_faces(path: str | Path, image_size: int, *, landmarks: bool = False) -> Faces:
     """Read, check and decode a faces file, or all `*.parquet` of a folder in the order of their names, once.
 
     Args:
         path: the Parquet file or the folder.
         image_size: side S of the square images in memory, in pixels.
+        landmarks: whether to read those as well.
 
     Raises:
         EgganError: no such file, not Parquet, a column is missing or of a wrong type, an `AU.._r` column is not
@@ -116,7 +126,7 @@ def read_faces(path: str | Path, image_size: int) -> Faces:
         raise EgganError(f"The folder {path} holds no faces files (*.parquet).")
     if {"train.parquet", "test.parquet"} <= {file.name for file in files}:
         raise EgganError(f"{path} holds faces to learn from and faces to be tested on: give {path / 'train.parquet'}.")
-    shards = [_read_labels(file) for file in files]
+    shards = [_read_labels(file, landmarks) for file in files]
     return Faces(
         images=_mapped(path, files, image_size) if path.is_dir() else _decoded(path, image_size).share_memory_(),
         action_units=torch.from_numpy(np.concatenate([shard.intensities for shard in shards])),
@@ -148,7 +158,7 @@ class _Labels(NamedTuple):
     landmarks: np.ndarray | None
 
 
-def _read_labels(path: Path) -> _Labels:
+def _read_labels(path: Path, landmarks: bool) -> _Labels:
     if not path.is_file():
         raise EgganError(
             f"There is no faces file {path}: give a Parquet file, for example data/facsynth/train.parquet."
@@ -156,7 +166,8 @@ def _read_labels(path: Path) -> _Labels:
     try:
         schema = pq.read_schema(path)
         _check_columns(path, schema.names)
-        present = [name for name in (*REQUIRED[1:], "session", "landmarks") if name in schema.names]
+        wanted = (*REQUIRED[1:], "session", *(["landmarks"] if landmarks else []))
+        present = [name for name in wanted if name in schema.names]
         table = pq.read_table(path, columns=present)
     except (pa.ArrowInvalid, OSError) as error:
         raise EgganError(f"{path} cannot be read as Parquet ({first_line(error)}); make it anew.") from None
@@ -165,8 +176,8 @@ def _read_labels(path: Path) -> _Labels:
     intensities = np.stack([_numbers(path, table, name, np.float32) for name in COLUMNS], axis=1)
     _check_intensities(path, intensities)
     session = _numbers(path, table, "session", np.int64) if "session" in present else np.zeros(len(table), np.int64)
-    landmarks = _landmarks(table) if "landmarks" in present else None
-    return _Labels(intensities, _words(path, table, "identity"), session, _words(path, table, "emotion"), landmarks)
+    points = _landmarks(table) if "landmarks" in present else None
+    return _Labels(intensities, _words(path, table, "identity"), session, _words(path, table, "emotion"), points)
 
 
 def check_people_apart(*splits: Faces) -> None:

@@ -33,18 +33,17 @@ def expression_sheet(models: Mapping[str, Model], faces: Mapping[str, Faces]) ->
         faces: name to the same faces at that model's size.
     """
     first = next(iter(faces.values()))
+    neutral = first.neutral
     emotions = [word for word in EMOTIONS if word != "neutral" and word in first.emotion]
     rows: list[list[Image.Image | None]] = []
     labels = []
     for who in first.people[:PEOPLE]:
         found = [np.flatnonzero((first.identity == who) & (first.emotion == word)) for word in emotions]
-        targets = [int(of[0]) if len(of) else None for of in found]
-        sources = [_neutral(first, who, first.session[t]) if t is not None else None for t in targets]
-        known = [(s, t) for s, t in zip(sources, targets, strict=True) if s is not None and t is not None]
-        places = [k for k, (s, t) in enumerate(zip(sources, targets, strict=True)) if s is not None and t is not None]
-        if not known:
+        places = [k for k, of in enumerate(found) if len(of) and neutral[of[0]] != of[0]]
+        if not places:
             continue
-        source_rows, target_rows = (np.array(side) for side in zip(*known, strict=True))
+        target_rows = np.array([found[k][0] for k in places])
+        source_rows = neutral[target_rows]
         rows += [
             _spread(first.images[source_rows], places, emotions),
             _spread(first.images[target_rows], places, emotions),
@@ -64,12 +63,13 @@ def interpolation_sheet(models: Mapping[str, Model], faces: Mapping[str, Faces],
     labels = []
     for name, model in models.items():
         own = faces[name]
+        neutral = own.neutral
         for who, word in zip(own.people, ("happy", "surprised", "angry"), strict=False):
             found = np.flatnonzero((own.identity == who) & (own.emotion == word))
-            source = _neutral(own, who, own.session[found[0]]) if len(found) else None
-            if source is None:
+            if not len(found) or neutral[found[0]] == found[0]:
                 continue
-            u_i, u_t = (own.action_units[row] / MAX_INTENSITY for row in (source, int(found[0])))
+            source, target = int(neutral[found[0]]), int(found[0])
+            u_i, u_t = (own.action_units[row] / MAX_INTENSITY for row in (source, target))
             path = torch.stack([torch.lerp(u_i, u_t, alpha) for alpha in alphas])
             edits = edit_pairs(model, own, np.full(steps, source), path)
             rows.append([*to_pictures(to_floats(edits)), to_pictures(to_floats(own.images[found[:1]]))[0]])
@@ -131,11 +131,6 @@ def _picture(figure: Figure) -> Image.Image:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return Image.open(buffer).convert("RGB")
-
-
-def _neutral(faces: Faces, who: str, session: int) -> int | None:
-    found = np.flatnonzero((faces.identity == who) & (faces.session == session) & (faces.emotion == "neutral"))
-    return int(found[0]) if len(found) else None
 
 
 def _spread(images: torch.Tensor, places: list[int], columns: list[str]) -> list[Image.Image | None]:

@@ -116,14 +116,11 @@ class Figures:
 
 def draw_pairs(faces: Faces) -> Pairs:
     """Sources: the neutral image of each person and session. Targets: every other image of the same session."""
-    neutral: dict[int, int] = {}
-    shots = faces.shots
-    for row in np.flatnonzero(faces.emotion == "neutral"):
-        neutral.setdefault(int(shots[row]), int(row))
-    target = np.array([t for t in range(len(faces)) if shots[t] in neutral and t != neutral[shots[t]]])
+    neutral = faces.neutral
+    target = np.flatnonzero(neutral != np.arange(len(faces)))
     if not len(target):
         raise EgganError(f"{faces.path} has no session with a neutral image and another one to edit it to.")
-    return Pairs(np.array([neutral[shots[t]] for t in target]), target)
+    return Pairs(neutral[target], target)
 
 
 def asked_for(model: Model, faces: Faces, target: np.ndarray) -> Tensor:

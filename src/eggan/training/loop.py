@@ -81,7 +81,8 @@ def train(config: RunConfig, out: Path) -> Path:
         _start(config.init, config.model) if isinstance(config, TrainConfig) and config.init and state is None else None
     )
     with process.main_process_first():  # the others find its decoded shards, classifiers and crops in the cache
-        faces, val = read_faces(config.data, config.image_size), read_faces(config.val, config.image_size)
+        faces = read_faces(config.data, config.image_size, landmarks=config.randomised)
+        val = read_faces(config.val, config.image_size)
         check_people_apart(faces, val)
         _settle_config(config, out)
         objective, card = _method(config, faces, out, console, process.device)

@@ -20,10 +20,10 @@ class Samples:
 
     def __init__(self, val: Faces, device: torch.device) -> None:
         sources, targets = [], []
-        shots = val.shots
+        shots, at_rest = val.shots, val.neutral
         for person in val.people[:4]:
             mine = np.flatnonzero(shots == shots[val.identity == person].min()).tolist()
-            neutral = next((i for i in mine if val.emotion[i] == "neutral"), mine[0])
+            neutral = int(at_rest[mine[0]])
             others = [i for i in mine if i != neutral][:7] or [neutral]
             sources += [neutral] * len(others)
             targets += others
