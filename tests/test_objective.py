@@ -340,3 +340,57 @@ def test_without_pairs_the_sources_are_what_is_real_to_the_critic(batch: Batch, 
     with torch.no_grad():
         expected = losses.critic_loss(objective.D_img(batch.I_i), objective.D_img(out.edit))
     torch.testing.assert_close(terms["D_img"], expected)
+
+
+# --- The critic that is told -----------------------------------------------------------------------------------------
+
+
+def told_objective() -> Objective:
+    """The compose form with a critic that knows the source and the request, its projection drawn at random."""
+    weights = ("losses.adversarial=1", "losses.gradient_penalty=1", "losses.penalty_at=interpolates")
+    objective = compose_objective("critic_is_told=true", *weights)
+    nn.init.normal_(objective.D_img.asked.weight, std=0.1)
+    return objective
+
+
+def test_a_told_critic_scores_each_image_beside_its_own_source_and_request(
+    batch: Batch, generator: torch.Generator
+) -> None:
+    objective = told_objective()
+    out, drawn = objective.perform(batch), noise(objective, generator)
+    terms = objective.generator_loss(batch, out).terms | objective.discriminator_loss(batch, out, drawn).terms
+
+    def D_img(x: Tensor) -> Tensor:
+        rows = zip(x, batch.I_i, batch.u_i, batch.u_t, strict=True)
+        return torch.cat([objective.D_img(*(part.unsqueeze(0) for part in row)) for row in rows])
+
+    expected = {
+        "adversarial": -D_img(out.edit).mean(),
+        "D_img": losses.critic_loss(D_img(batch.I_t), D_img(out.edit)),
+        "gradient_penalty": losses.gradient_penalty(D_img, batch.I_t, out.edit, "interpolates", drawn.place),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value.detach())
+
+
+def test_a_told_critic_tells_by_the_request_alone_which_of_two_real_images_is_right(batch: Batch) -> None:
+    objective = told_objective()
+    differ = ~torch.isclose(batch.u_i, batch.u_t).all(dim=1)
+    assert differ.any()
+    optimizer = torch.optim.Adam(objective.D_img.parameters(), lr=3e-3)
+    for _ in range(40):
+        to_target, back = (replace(batch, u_i=torch.zeros_like(batch.u_i), u_t=u) for u in (batch.u_t, batch.u_i))
+        forth, wrong = objective.score(torch.cat([batch.I_t, batch.I_i]), to_target).chunk(2)
+        home, astray = objective.score(torch.cat([batch.I_i, batch.I_t]), back).chunk(2)
+        optimizer.zero_grad()
+        (losses.critic_loss(forth, wrong) + losses.critic_loss(home, astray)).backward()
+        optimizer.step()
+    assert (forth > wrong)[differ].all()
+    assert (home > astray)[differ].all()
+
+
+def test_both_steps_with_a_told_critic_reach_all_networks(batch: Batch, generator: torch.Generator) -> None:
+    objective = told_objective()
+    step(objective, batch, generator)
+    assert reached(objective) == {"E", "G", "D_img"}
+    assert objective.D_img.asked.weight.grad.any()

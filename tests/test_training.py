@@ -134,10 +134,10 @@ def test_a_paired_run_lowers_its_loss(toy: Callable[..., TrainConfig], tmp_path:
 
 
 def test_a_card_tells_of_photographs_and_of_no_network_that_was_not_used(tmp_path: Path) -> None:
-    config = load_config("portrait", [f"photos={tmp_path / 'people'}", "photographed=3"])
+    config = load_config("portrait", [f"photos={tmp_path / 'people'}", "photographed=3", "critic_is_told=true"])
     card = model_card(config, 10, None, {"E": 1})
     assert "`people`, for backgrounds and tones, and one of 3 targets is one of them" in card
-    assert "paired 100.0, mask 10.0, paint 100.0; faint changes count as much as broad ones" in card
+    assert "paired 100.0, mask 10.0, paint 100.0; faint changes count as much as broad ones; the critic sees" in card
     assert "φ₃" not in card
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "AttributeClassifier",
     "AttributeCritic",
     "ComposeGenerator",
+    "EditDiscriminator",
     "Encoder",
     "Fields",
     "Generator",
@@ -134,6 +135,28 @@ class ImageDiscriminator(nn.Module):
     def forward(self, I: Tensor) -> Tensor:
         """Images (B, 3, S, S) to scores (B,), higher for real."""
         return self.score(self.convs(I).flatten(1)).squeeze(1)
+
+
+class EditDiscriminator(nn.Module):
+    """D_img that knows what was asked for, which is not in the paper: is this image the one that I_i becomes by u_t?
+
+    As `ImageDiscriminator`, but it sees the source beside the image (pix2pix, Isola et al. 2017), and [u_i, u_t] add to
+    the weights of its linear unit, place by place (a projection, Miyato and Koyama 2018): a face that was to frown and
+    does not is as easily told as one with smeared teeth.
+    """
+
+    def __init__(self, image_size: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.convs = _halving_convs(widths, channels=6)
+        features = widths[-1] * _side(image_size, len(widths)) ** 2
+        self.score = nn.Linear(features, 1)
+        self.asked = nn.Linear(2 * D, features, bias=False)
+        nn.init.zeros_(self.asked.weight)
+
+    def forward(self, I: Tensor, I_i: Tensor, u_i: Tensor, u_t: Tensor) -> Tensor:
+        """Images and their sources (B, 3, S, S), AUs of source and target (B, 17), to scores (B,), higher for real."""
+        h = self.convs(torch.cat([I, I_i], dim=1)).flatten(1)
+        return self.score(h).squeeze(1) + (self.asked(torch.cat([u_i, u_t], dim=1)) * h).sum(dim=1)
 
 
 # --- Sec. 3.3, attribute constraint ----------------------------------------------------------------------------------
@@ -487,9 +510,9 @@ def _norm_relu(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
     return [conv, nn.InstanceNorm2d(conv.out_channels, affine=True), nn.ReLU()]
 
 
-def _halving_convs(widths: Sequence[int], slope: float = 0.2) -> nn.Sequential:
+def _halving_convs(widths: Sequence[int], slope: float = 0.2, channels: int = 3) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, width in zip((3, *widths), widths, strict=False):
+    for before, width in zip((channels, *widths), widths, strict=False):
         layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(slope)]
     return nn.Sequential(*layers)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, NamedTuple, TypeVar
 
 import torch
@@ -26,7 +27,15 @@ from eggan.losses import (
     reconstruction_loss,
 )
 from eggan.model import EGGAN, LatentForm
-from eggan.networks import AttributeClassifier, Fields, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, compose
+from eggan.networks import (
+    AttributeClassifier,
+    EditDiscriminator,
+    Fields,
+    ImageDiscriminator,
+    LatentDiscriminator,
+    VGG19Stage3,
+    compose,
+)
 
 __all__ = ["Edit", "Judges", "LossConfig", "Noise", "Objective", "Terms", "frozen", "weighted"]
 
@@ -106,7 +115,7 @@ class Objective(nn.Module):
         weights: LossConfig,
         judges: Judges,
         D_z: LatentDiscriminator | None,
-        D_img: ImageDiscriminator | None,
+        D_img: ImageDiscriminator | EditDiscriminator | None,
     ) -> None:
         super().__init__()
         self.model, self.weights = model, weights
@@ -135,6 +144,13 @@ class Objective(nn.Module):
         reconstruction = self.model.generate(code, batch.u_i) if w.reconstruction or w.perceptual else None
         return Edit(code.latent, edit, fields, reconstruction)
 
+    def score(self, images: Tensor, batch: Batch) -> Tensor:
+        """D_img of images (n·B, 3, S, S), n for each row of the batch, which it sees where it may; scores (n·B,)."""
+        if isinstance(self.D_img, EditDiscriminator):
+            n = len(images) // len(batch.I_i)
+            return self.D_img(images, *(x.repeat(n, *[1] * (x.ndim - 1)) for x in (batch.I_i, batch.u_i, batch.u_t)))
+        return _present(self.D_img)(images)
+
     def draw_noise(self, batch_size: int, generator: torch.Generator) -> Noise:
         """Random numbers of one step of the critics, for the whole of a batch."""
         w, form = self.weights, self.model.config.network
@@ -160,10 +176,11 @@ class Objective(nn.Module):
                     L["latent_penalty"] = latent_penalty(self.D_z, z)
         if self.D_img is not None:
             edit, real = out.edit.detach(), batch.I_i if batch.I_t is None else batch.I_t
-            L["D_img"] = critic_loss(*self.D_img(torch.cat([real, edit])).chunk(2))
+            L["D_img"] = critic_loss(*self.score(torch.cat([real, edit]), batch).chunk(2))
             if w.gradient_penalty:
                 with torch.autocast(real.device.type, enabled=False):
-                    L["gradient_penalty"] = gradient_penalty(self.D_img, real, edit, w.penalty_at, noise.place)
+                    D_img = partial(self.score, batch=batch)
+                    L["gradient_penalty"] = gradient_penalty(D_img, real, edit, w.penalty_at, noise.place)
         return weighted({"D_z": 1.0, "D_img": 1.0, **w.model_dump(include={"gradient_penalty", "latent_penalty"})}, L)
 
     def generator_loss(self, batch: Batch, out: Edit) -> Terms:
@@ -173,7 +190,7 @@ class Objective(nn.Module):
             if self.D_z is not None and out.latent is not None:
                 L["latent"] = latent_deception(self.D_z(out.latent.float()))
             if self.D_img is not None:
-                L["adversarial"] = -self.D_img(out.edit).mean()
+                L["adversarial"] = -self.score(out.edit, batch).mean()
         if w.au:
             L["au"] = au_loss(_present(self.C_exp)(out.edit).float(), batch.u_t)
         if w.identity:

@@ -18,6 +18,8 @@ def model_card(config: TrainConfig, step: int, phi: str | None, sizes: dict[str,
     terms = ", ".join(f"{name} {value}" for name, value in weights.items() if value and name not in unused)
     if config.losses.relative:
         terms += "; faint changes count as much as broad ones"
+    if config.losses.adversarial and config.critic_is_told:
+        terms += "; the critic sees source and AUs beside the image"
     form = "compose head on a U-Net of the source" if config.network.form == "compose" else "the paper's latent form"
     seen_by = f"- **φ₃ of the perceptual loss**: {phi}\n" if phi else ""
     start = f"- **Started from**: the weights of `{config.init}`\n" if config.init else ""

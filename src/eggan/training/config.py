@@ -31,6 +31,8 @@ class TrainConfig(JudgedConfig):
     """Model whose E and G the run starts from: a shipped name, a run or a folder of weights."""
     network: Annotated[LatentForm | ComposeForm, Field(discriminator="form")] = LatentForm()
     critic_widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
+    critic_is_told: bool = False
+    """Whether D_img sees the source and both AU vectors beside the image; needs pairs."""
     losses: LossConfig = LossConfig()
 
     @model_validator(mode="after")
@@ -41,6 +43,8 @@ class TrainConfig(JudgedConfig):
         if not any((latent, w.adversarial, w.au, w.identity, w.perceptual, w.reconstruction, w.paired)):
             raise ValueError("nothing would be learned: the weights under losses. are 0, and one must be above")
         check_halvings(self.image_size, self.critic_widths)
+        if self.critic_is_told and not w.paired:
+            raise ValueError("critic_is_told needs losses.paired above 0: real is the true image of what was asked for")
         if self.photographed and w.identity:
             raise ValueError("photographed needs losses.identity=0: nobody says who is on photographs")
         return self

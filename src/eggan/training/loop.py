@@ -38,7 +38,14 @@ from eggan.files import clear_up, write_atomically
 from eggan.losses import LEVELS
 from eggan.method import ClassifierName, JudgedConfig, Method, RunConfig, as_asked, as_taught, show_exemplars
 from eggan.model import EGGAN, ComposeForm, ModelConfig
-from eggan.networks import AttributeClassifier, ImageDiscriminator, LatentDiscriminator, VGG19Stage3, channels_last
+from eggan.networks import (
+    AttributeClassifier,
+    EditDiscriminator,
+    ImageDiscriminator,
+    LatentDiscriminator,
+    VGG19Stage3,
+    channels_last,
+)
 from eggan.objective import Judges, Objective
 from eggan.progress import bar
 from eggan.rivals import rival
@@ -312,7 +319,8 @@ def _photographs(config: RunConfig, out: Path) -> Photographs | None:
 def _objective(config: TrainConfig, judges: Judges) -> Objective:
     w, network = config.losses, config.network
     D_z = LatentDiscriminator(network.latent_size) if w.latent and network.form == "latent" else None
-    D_img = ImageDiscriminator(config.image_size, config.critic_widths) if w.adversarial else None
+    critic = EditDiscriminator if config.critic_is_told else ImageDiscriminator
+    D_img = critic(config.image_size, config.critic_widths) if w.adversarial else None
     return channels_last(Objective(EGGAN(config.model), w, judges, D_z, D_img))
 
 
