@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -182,15 +183,17 @@ class PlainStep:
     def advance(self, batch: Batch) -> None:
         w, o = self.w, self.o
         I_i, I_t = (x if x is None else x.contiguous() for x in (batch.I_i, batch.I_t))
+        D_img = partial(o.score, batch=replace(batch, I_i=I_i))
         if self.adam_critics is not None:
             total = torch.zeros((), device=I_i.device)
             l, edit = (x.detach() if x is not None else None for x in self.edit(I_i, batch.u_i, batch.u_t))
             if o.D_z is not None:
                 total = total - losses.latent_adversarial(o.D_z(torch.randn_like(l)), o.D_z(l))
             if o.D_img is not None:
-                total = total + losses.critic_loss(o.D_img(I_i), o.D_img(edit))
+                real = I_i if I_t is None else I_t
+                total = total + losses.critic_loss(D_img(real), D_img(edit))
                 place = torch.rand(len(I_i), 1, 1, 1, device=I_i.device)
-                penalty = losses.gradient_penalty(o.D_img, I_i, edit, w.penalty_at, place)
+                penalty = losses.gradient_penalty(D_img, real, edit, w.penalty_at, place)
                 total = total + w.gradient_penalty * penalty
             self.descend(self.adam_critics, total)
         total = torch.zeros((), device=I_i.device)
@@ -198,7 +201,7 @@ class PlainStep:
         if o.D_z is not None:
             total = total + w.latent * losses.latent_deception(o.D_z(l))
         if o.D_img is not None:
-            total = total - w.adversarial * o.D_img(edit).mean()
+            total = total - w.adversarial * D_img(edit).mean()
         if w.au:
             total = total + w.au * losses.au_loss(o.C_exp(edit), batch.u_t)
         if w.identity:

@@ -377,9 +377,9 @@ def test_a_told_critic_tells_by_the_request_alone_which_of_two_real_images_is_ri
     objective = told_objective()
     differ = ~torch.isclose(batch.u_i, batch.u_t).all(dim=1)
     assert differ.any()
+    to_target, back = (replace(batch, u_i=torch.zeros_like(batch.u_i), u_t=u) for u in (batch.u_t, batch.u_i))
     optimizer = torch.optim.Adam(objective.D_img.parameters(), lr=3e-3)
     for _ in range(40):
-        to_target, back = (replace(batch, u_i=torch.zeros_like(batch.u_i), u_t=u) for u in (batch.u_t, batch.u_i))
         forth, wrong = objective.score(torch.cat([batch.I_t, batch.I_i]), to_target).chunk(2)
         home, astray = objective.score(torch.cat([batch.I_i, batch.I_t]), back).chunk(2)
         optimizer.zero_grad()
