@@ -11,7 +11,7 @@ test: .venv/.ready
 	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/ruff check src tests examples benchmarks
 	$(BIN)/mypy
-	$(BIN)/pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 # The stamp is made last: an install that was cut off starts again.
 .venv/.ready: pyproject.toml constraints.txt

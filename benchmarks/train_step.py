@@ -26,12 +26,13 @@ import torch
 import typer
 from accelerate import PartialState
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from eggan import losses
 from eggan.data import Batch, Faces, draw_batch
 from eggan.data.batches import TrainingRows
-from eggan.layers import GroupNorm
+from eggan.layers import GroupNorm, UpConv
 from eggan.model import EGGAN
 from eggan.networks import AttributeClassifier, compose
 from eggan.objective import Judges, Objective
@@ -166,6 +167,11 @@ def plain_norm(norm: GroupNorm, x: Tensor, scale: Tensor | None = None, shift: T
     return x if scale is None or shift is None else x * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
 
 
+def plain_up_conv(conv: UpConv, x: Tensor, skip: Tensor) -> Tensor:
+    """As a U-Net has it: doubled, joined, convolved."""
+    return nn.Conv2d.forward(conv, torch.cat([interpolate(x, scale_factor=2.0), skip], dim=1))
+
+
 class PlainStep:
     """Eq. 7 as one writes it down first: float32, contiguous, each loss from its own pass of E and G."""
 
@@ -174,6 +180,8 @@ class PlainStep:
         for module in self.o.modules():
             if isinstance(module, GroupNorm):
                 module.forward = partial(plain_norm, module)  # type: ignore[method-assign]
+            if isinstance(module, UpConv):
+                module.forward = partial(plain_up_conv, module)  # type: ignore[method-assign]
         self.critics = [network for network in (objective.D_z, objective.D_img) if network is not None]
         self.adam = self._adam(objective.model)
         self.adam_critics = self._adam(*self.critics) if self.critics else None

@@ -31,8 +31,9 @@ TYPES = {"image": pa.binary(), "identity": pa.string(), "session": pa.int8(), "e
     column: pa.float32() for column in COLUMNS
 }
 
-
 VAL = Path(__file__).parent.parent / "data" / "facsynth" / "val.parquet"
+PATIENCE = 600
+"""Seconds after which what a test waits for is taken to hang: no test fails because a machine is slow."""
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +109,7 @@ class Page(NamedTuple):
         return f"http://127.0.0.1:{self.port}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

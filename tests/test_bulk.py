@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -22,6 +23,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import PATIENCE
 from PIL import Image
 
 from eggan import bulk
@@ -295,6 +297,30 @@ def test_ray_is_asked_for_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None
         list(flow([[1]], Stages(_double, _adder, sum), "auto"))
 
 
+def test_a_cluster_that_does_not_start_or_answer_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import ray
+
+    def init(**options: object) -> None:
+        raise Exception("The node timed out.")  # the bare one, as Ray has it
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr("eggan.flow.RUNNING", tmp_path / "none")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for cluster, said in (("auto", "Ray did not start here"), ("10.0.0.1:6379", "no Ray cluster at 10.0.0.1:6379")):
+        with pytest.raises(EgganError, match=rf"{said} \(The node timed out\): .*\.$"):
+            list(flow([[1]], Stages(_double, _adder, sum), cluster))
+
+
+@pytest.fixture
+def patient_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray gives a node 30 seconds to start, without a setting: its clock runs slower here, as a machine may."""
+    from ray._private import node
+
+    slower = SimpleNamespace(**vars(time) | {"monotonic": lambda: time.monotonic() * 30 / PATIENCE})
+    monkeypatch.setattr(node, "time", slower)
+
+
+@pytest.mark.usefixtures("patient_ray")
 def test_a_cluster_started_here_listens_on_loopback_alone() -> None:
     values = [[3, k, 1] for k in range(6)]
     results = flow(values, Stages(sorted, partial(partial, sorted, reverse=True), tuple), "auto")
@@ -338,7 +364,7 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(patient_ray: None) -> Iterator[Cluster]:
     two = Cluster()
     yield two
     two.nodes.shutdown()
@@ -360,7 +386,7 @@ def test_a_dead_node_and_a_killed_driver_lose_and_repeat_nothing(
         return len(list((shared / "shards").glob("part-*.parquet"))) if shared.exists() else 0
 
     def wait_for(count: int, driver: subprocess.Popen[str]) -> None:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + PATIENCE
         while parts() < count:
             assert driver.poll() is None, driver.communicate()
             assert time.monotonic() < deadline, "the cluster does nothing"
@@ -373,7 +399,7 @@ def test_a_dead_node_and_a_killed_driver_lose_and_repeat_nothing(
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as second:
         wait_for(parts() + 3, second)
         cluster.nodes.remove_node(cluster.second, allow_graceful=False)
-        said, complaint = second.communicate(timeout=400)
+        said, complaint = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0, complaint
     assert "parts were there" in said
     names = [f"shards/part-{n:06}.parquet" for n in range(19)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Page
+from conftest import PATIENCE, Page
 from PIL import Image
 from playwright.sync_api import Browser, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
@@ -28,8 +28,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None and "CI" not in os.environ, reason="there is no Chromium: apt-get install chromium"
 )
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-WAIT = 60_000
-"""Milliseconds in which a busy machine must answer; an answer is waited for, no longer than it takes."""
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +42,9 @@ def browser() -> Iterator[Browser]:
 
 def opened(browser: Browser, page: Page, size: dict[str, int]) -> Tab:
     tab = browser.new_page(viewport=size)
-    tab.set_default_timeout(WAIT)
+    tab.set_default_timeout(1000 * PATIENCE)
     tab.goto(page.url)
-    expect(tab.get_by_role("button", name="Example 1")).to_be_visible(timeout=WAIT)
+    expect(tab.get_by_role("button", name="Example 1")).to_be_visible()
     return tab
 
 
@@ -74,7 +73,7 @@ def picture(tab: Tab, after: str | None) -> str:
     """The address of the edited picture once it is another one."""
     image = tab.locator("#result img")
     if after is not None:
-        expect(image).not_to_have_attribute("src", after, timeout=WAIT)
+        expect(image).not_to_have_attribute("src", after)
     return str(image.get_attribute("src"))
 
 
@@ -100,16 +99,12 @@ def test_an_example_made_happy_with_lowered_brows_is_downloaded_with_its_mark(ta
     second = picture(tab, after=first)
     happy = seen(tab)
     assert (np.abs(happy - before).max(axis=2) > 30).mean() > 0.01
-    expect(command(tab)).to_have_value(
-        "eggan edit face-0123.webp -o face-0123-edited.jpg --emotion happy", timeout=WAIT
-    )
+    expect(command(tab)).to_have_value("eggan edit face-0123.webp -o face-0123-edited.jpg --emotion happy")
     expect(slider(tab, 12)).to_have_value("4.5")
     slider(tab, 4).focus()
     tab.keyboard.press("End")
     picture(tab, after=second)
-    expect(command(tab)).to_have_value(
-        "eggan edit face-0123.webp -o face-0123-edited.jpg --emotion happy --au 4=5", timeout=WAIT
-    )
+    expect(command(tab)).to_have_value("eggan edit face-0123.webp -o face-0123-edited.jpg --emotion happy --au 4=5")
     assert (np.abs(seen(tab) - happy).max(axis=2) > 15).mean() > 0.005
     tab.get_by_role("button", name="Make the file").click()
     with tab.expect_download() as download:
@@ -142,12 +137,12 @@ def test_a_bad_upload_is_one_sentence_and_the_page_goes_on(tab: Tab, tmp_path: P
     upload = tab.locator("#photo input[type=file]")
     message = tab.locator("#message [role=status]")
     upload.set_input_files(tmp_path / "notes.jpg")
-    expect(message).to_contain_text("notes.jpg cannot be read", timeout=WAIT)
+    expect(message).to_contain_text("notes.jpg cannot be read")
     tab.locator("#photo").get_by_label("Clear").or_(tab.locator("#photo button[title*=emove]")).first.click()
     upload.set_input_files(tmp_path / "forty.png")
-    expect(message).to_contain_text("more than 25 million pixels", timeout=WAIT)
+    expect(message).to_contain_text("more than 25 million pixels")
     assert example(tab)
-    expect(message).to_have_text("", timeout=WAIT)
+    expect(message).to_have_text("")
 
 
 def test_the_wipe_holds_both_pictures(tab: Tab) -> None:
@@ -165,11 +160,11 @@ def test_of_several_faces_one_is_chosen(tab: Tab, group: Image.Image, tmp_path: 
     tab.get_by_label("Face 1").click()
     own = Editor.from_pretrained().action_units(group, face=1)
     for number, value in zip(NUMBERS, own, strict=True):
-        expect(slider(tab, number)).to_have_value(f"{round(value, 1):g}", timeout=WAIT)
-    expect(tab.locator("#message [role=status]")).to_have_text("", timeout=WAIT)
+        expect(slider(tab, number)).to_have_value(f"{round(value, 1):g}")
+    expect(tab.locator("#message [role=status]")).to_have_text("")
     slider(tab, 26).focus()
     tab.keyboard.press("End")
-    expect(command(tab)).to_have_value("eggan edit group.png -o group-edited.jpg --au 26=5 --face 1", timeout=WAIT)
+    expect(command(tab)).to_have_value("eggan edit group.png -o group-edited.jpg --au 26=5 --face 1")
 
 
 def test_everything_is_reached_by_keyboard_and_has_a_name(tab: Tab) -> None:

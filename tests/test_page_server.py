@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Page
+from conftest import PATIENCE, Page
 from gradio_client import Client, handle_file
 from PIL import Image
 
@@ -23,13 +23,14 @@ from eggan.page.server import _listen
 from eggan.provenance import explain
 
 EXAMPLE = FACES / "face-0123.webp"
+http = httpx.Client(timeout=PATIENCE)
 
 
 class Visitor:
     """Somebody with the page open: a session of their own, as a browser has one."""
 
     def __init__(self, page: Page, folder: Path) -> None:
-        self.client = Client(page.url, verbose=False, download_files=str(folder))
+        self.client = Client(page.url, verbose=False, download_files=str(folder), httpx_kwargs={"timeout": PATIENCE})
 
     def open(self, path: Path) -> dict[str, Any]:
         _, _, *sliders, result, wipe, command, message = self.client.predict(handle_file(str(path)), api_name="/open")
@@ -45,31 +46,31 @@ def visitor(page: Page, tmp_path: Path) -> Visitor:
 
 
 def test_the_page_listens_to_this_machine_only(page: Page) -> None:
-    with socket.create_connection(("127.0.0.1", page.port), timeout=10):
+    with socket.create_connection(("127.0.0.1", page.port), timeout=PATIENCE):
         pass
     with pytest.raises(OSError):  # a server bound to every address would answer here too
-        socket.create_connection(("127.0.0.2", page.port), timeout=10)
+        socket.create_connection(("127.0.0.2", page.port), timeout=PATIENCE)
 
 
 def test_nothing_that_is_served_names_another_host(page: Page) -> None:
-    html = httpx.get(page.url).text
+    html = http.get(page.url).text
     assert "eggan" in html
-    texts = [html, httpx.get(f"{page.url}/config").text, httpx.get(f"{page.url}/gradio_api/info").text]
-    texts.append(httpx.get(f"{page.url}/theme.css").text)
+    texts = [html, http.get(f"{page.url}/config").text, http.get(f"{page.url}/gradio_api/info").text]
+    texts.append(http.get(f"{page.url}/theme.css").text)
     for text in texts:
         hosts = set(re.findall(r"https?:\\?/\\?/([^/\\\"'\s)?:]+)", text))
         assert hosts <= {"127.0.0.1", "www.w3.org"}, hosts
 
 
 def test_a_browser_is_told_to_load_nothing_from_elsewhere(page: Page) -> None:
-    policy = httpx.get(page.url).headers["content-security-policy"]
+    policy = http.get(page.url).headers["content-security-policy"]
     sources = {word for part in policy.split(";") for word in part.split()[1:]}
     assert sources <= {"'self'", "blob:", "data:", "'unsafe-inline'", "'unsafe-eval'"}
 
 
 def test_requests_by_another_name_are_refused(page: Page) -> None:
-    assert httpx.get(page.url, headers={"Host": f"localhost:{page.port}"}).status_code == 200
-    assert httpx.get(page.url, headers={"Host": "evil.example"}).status_code == 403
+    assert http.get(page.url, headers={"Host": f"localhost:{page.port}"}).status_code == 200
+    assert http.get(page.url, headers={"Host": "evil.example"}).status_code == 403
 
 
 def test_a_visitor_edits_and_saves_a_marked_file(page: Page, visitor: Visitor) -> None:
@@ -128,7 +129,7 @@ def test_bad_uploads_are_one_sentence_and_the_page_goes_on(visitor: Visitor, tmp
 
 def test_an_upload_that_is_too_large_is_refused(page: Page) -> None:
     file = {"files": ("large.jpg", b"0" * (MAX_BYTES + 1), "image/jpeg")}
-    assert httpx.post(f"{page.url}/gradio_api/upload", files=file, timeout=60).status_code == 413
+    assert http.post(f"{page.url}/gradio_api/upload", files=file).status_code == 413
 
 
 def test_an_address_is_not_fetched(page: Page) -> None:
@@ -141,7 +142,7 @@ def test_an_address_is_not_fetched(page: Page) -> None:
 def test_a_crowd_gets_results_or_hears_that_the_page_is_busy(page: Page, visitor: Visitor) -> None:
     visitor.open(EXAMPLE)
     with EXAMPLE.open("rb") as file:
-        (path,) = httpx.post(f"{page.url}/gradio_api/upload", files={"files": file}).json()
+        (path,) = http.post(f"{page.url}/gradio_api/upload", files={"files": file}).json()
     crowd = 3 * (WAITING + AT_ONCE)
     with ThreadPoolExecutor(crowd) as threads:
         photo = {"path": path, "meta": {"_type": "gradio.FileData"}}
@@ -170,8 +171,7 @@ def test_localhost_is_the_default() -> None:
 
 def _called(page: Page, name: str, data: list[Any]) -> httpx.Response:
     """What the page's plain interface answers: the refusal, or the events of the request."""
-    with httpx.Client(timeout=120) as client:
-        asked = client.post(f"{page.url}/gradio_api/call/{name}", json={"data": data})
-        if asked.status_code != 200:
-            return asked
-        return client.get(f"{page.url}/gradio_api/call/{name}/{json.loads(asked.text)['event_id']}")
+    asked = http.post(f"{page.url}/gradio_api/call/{name}", json={"data": data})
+    if asked.status_code != 200:
+        return asked
+    return http.get(f"{page.url}/gradio_api/call/{name}/{json.loads(asked.text)['event_id']}")

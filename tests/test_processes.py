@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from conftest import PATIENCE
 from first_gradients import first_gradients
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **as_root, "PATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
 
 
@@ -141,7 +142,7 @@ def test_two_machines_train_write_once_and_go_on_after_one_was_killed(files: lis
     mains, others = tmp_path / "main" / "run", tmp_path / "other" / "run"  # nodes without a common disk
     port = free_port()
     pair = [machine(rank, port, "--out", str(out), *settings) for rank, out in enumerate((mains, others))]
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + PATIENCE
     while not (mains / "checkpoint" / "state.pt").is_file():
         assert all(process.poll() is None for process in pair), [process.communicate()[1] for process in pair]
         assert time.monotonic() < deadline
@@ -150,14 +151,14 @@ def test_two_machines_train_write_once_and_go_on_after_one_was_killed(files: lis
     for process in (other, *other.children(recursive=True)):  # torchrun gives its workers sessions of their own
         process.kill()
     for half in pair:
-        half.communicate(timeout=120)  # the one that is left does not wait for ever
+        half.communicate(timeout=PATIENCE)  # the one that is left does not wait for ever
     assert pair[0].returncode != 0
     step = torch.load(mains / "checkpoint" / "state.pt", weights_only=True)["step"]
     assert 20 <= step < 240
     assert not (others / "checkpoint").exists() and not (others / "log.jsonl").exists()
     port = free_port()
     pair = [machine(rank, port, "--out", str(mains), *settings) for rank in (0, 1)]  # a common disk: all take it up
-    said = [process.communicate(timeout=200)[1] for process in pair]
+    said = [process.communicate(timeout=PATIENCE)[1] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], said
     train(load_config("small", changes), tmp_path / "alone")
     two, one = (

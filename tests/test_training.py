@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import PATIENCE
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -104,14 +105,14 @@ def test_the_command_killed_and_repeated_goes_on_from_its_checkpoint(
 
     def run_until(step: int, number: signal.Signals) -> tuple[int, str]:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while process.poll() is None and time.monotonic() < deadline:
             lines = log.read_text().splitlines() if log.exists() else []
             if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= step:
                 break
             time.sleep(0.05)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
         return process.returncode, said
 
     code, _ = run_until(8, signal.SIGKILL)
@@ -235,7 +236,7 @@ def test_a_model_that_was_being_replaced_comes_back(toy: Callable[..., TrainConf
 def test_two_kills_lose_nothing(make_faces_file: Callable[..., Path]) -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "kill_training.py"
     command = [sys.executable, str(script), "--kills", "2", "--steps", "40", "--faces", str(make_faces_file())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 kills" in done.stdout
     assert "differences from the run left alone: none" in done.stdout

@@ -177,6 +177,8 @@ def _connect(cluster: str) -> Any:  # noqa: ANN401
         import ray.data
     except ImportError:
         raise EgganError('--cluster works by Ray: pip install "eggan[ray]".') from None
+    if loopback:  # Ray reads LOOPBACK when it is first imported, which may have been elsewhere
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.execution_options.preserve_order = True
@@ -188,9 +190,11 @@ def _connect(cluster: str) -> Any:  # noqa: ANN401
             ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         else:
             ray.init(address=cluster, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises the bare Exception where a node took too long to start
         raise EgganError(
-            f"There is no Ray cluster at {cluster} ({_last_line(error)}): give auto, or the address of ray start; "
+            f"Ray did not start here ({_last_line(error)}): repeat the command, or leave --cluster out."
+            if alone
+            else f"There is no Ray cluster at {cluster} ({_last_line(error)}): give auto, or the address of ray start; "
             "after a cluster that died, run ray stop."
         ) from None
     return ray

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 
-from eggan.layers import GroupNorm, doubled
+from eggan.layers import GroupNorm, UpConv
 from eggan.pixels import middles
 
 __all__ = [
@@ -345,7 +345,7 @@ class ComposeGenerator(nn.Module):
         self.flow_range, self.patch = flow_range, patch
         self.condition = nn.Sequential(nn.Linear(2 * D + widths[-1], conditioning), nn.SiLU())
         down = list(widths[::-1])
-        self.blocks = nn.ModuleList(_FiLMBlock(below + width, width, conditioning) for below, width in pairwise(down))
+        self.blocks = nn.ModuleList(_FiLMBlock(below, width, conditioning) for below, width in pairwise(down))
         self.to_fields = nn.Conv2d(widths[0], 7 * patch**2, 3, 1, 1)
         nn.init.zeros_(self.to_fields.weight)
         bias = torch.tensor([0.0, 0.0, 0.0, -2.0, 0.0, 0.0, 0.0])
@@ -356,7 +356,7 @@ class ComposeGenerator(nn.Module):
         *skips, x = features
         c = self.condition(torch.cat([u_i, u_t, x.mean(dim=(2, 3))], dim=1))
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
-            x = block(torch.cat([doubled(x), skip], dim=1), c)
+            x = block(x, skip, c)
         fields = pixel_shuffle(self.to_fields(x).float(), self.patch).contiguous()
         flow, shade, mask, colour = fields.split([2, 1, 1, 3], dim=1)
         return Fields(self.flow_range * flow.tanh(), LOG_2 * shade.tanh(), mask.sigmoid(), colour.tanh())
@@ -487,19 +487,21 @@ class _SameResidual(nn.Module):
 
 
 class _FiLMBlock(nn.Module):
-    """Twice (3×3 conv, GroupNorm, FiLM, SiLU)."""
+    """Twice (3×3 conv, GroupNorm, FiLM, SiLU), first of the level below, doubled, beside the level's own features."""
 
-    def __init__(self, before: int, width: int, conditioning: int) -> None:
+    def __init__(self, below: int, width: int, conditioning: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList([nn.Conv2d(before, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)])
+        self.convs = nn.ModuleList([UpConv(below, width, width), nn.Conv2d(width, width, 3, 1, 1)])
         self.norms = nn.ModuleList(GroupNorm(8, width) for _ in range(2))
         self.films = nn.ModuleList(nn.Linear(conditioning, 2 * width) for _ in range(2))
         self.act = nn.SiLU()
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        for conv, norm, film in zip(self.convs, self.norms, self.films, strict=True):
-            x = self.act(norm(conv(x), *film(c).chunk(2, dim=1)))
-        return x
+    def forward(self, x: Tensor, skip: Tensor, c: Tensor) -> Tensor:
+        x = self._modulated(0, self.convs[0](x, skip), c)
+        return self._modulated(1, self.convs[1](x), c)
+
+    def _modulated(self, k: int, x: Tensor, c: Tensor) -> Tensor:
+        return self.act(self.norms[k](x, *self.films[k](c).chunk(2, dim=1)))
 
 
 def _conv_norm_silu(before: int, width: int, stride: int = 1) -> list[nn.Module]:
