@@ -228,11 +228,12 @@ def test_compose_generator_depends_on_source_and_target_action_units() -> None:
     assert u_t.grad.abs().min() > 0
 
 
+@pytest.mark.parametrize("size", [(5, 6), (32, 33)])
 @pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
-def test_modulated_group_norm_and_its_gradient_are_pytorchs(order: torch.memory_format) -> None:
+def test_modulated_group_norm_and_its_gradient_are_pytorchs(order: torch.memory_format, size: tuple[int, int]) -> None:
     norm = GroupNorm(4, 8).double()
     nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
-    x = torch.randn(3, 8, 5, 6).double().contiguous(memory_format=order)
+    x = (1 + torch.randn(3, 8, *size)).double().contiguous(memory_format=order)
     scale, shift, d_y = torch.randn(3, 8).double(), torch.randn(3, 8).double(), torch.randn_like(x)
     leaves = [x, scale, shift, norm.weight, norm.bias]
     for leaf in leaves:

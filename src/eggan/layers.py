@@ -57,10 +57,10 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, groups: int, eps: float, gamma: Tensor, beta: Tensor) -> Tensor:
-        B, C, H, W = x.shape
-        x_hat, _, rstd = torch.native_group_norm(x, None, None, B, C, H * W, groups, eps)
+        C, W = x.shape[1], x.shape[3]
+        x_hat, rstd = _standardised(x, groups, eps)
         ctx.save_for_backward(x_hat, rstd, gamma)
-        return _from_rows(torch.addcmul(_row(beta, W), _rows(x_hat), _row(gamma, W)), C)
+        return _from_rows(torch.addcmul(_row(beta, W), x_hat, _row(gamma, W)), C)
 
     @staticmethod
     @once_differentiable
@@ -69,19 +69,43 @@ class _Normalised(torch.autograd.Function):
         x_hat, rstd, gamma = ctx.saved_tensors  # type: ignore[attr-defined]
         _, C, H, W = d_y.shape
         groups = rstd.shape[1]
-        d_gamma, d_beta = (d_y * x_hat).sum((2, 3)), d_y.sum((2, 3))
-
-        def of_channels(v: Tensor) -> Tensor:
-            return v.repeat_interleave(C // groups, dim=1)
+        d_gamma, d_beta = (d_y * _from_rows(x_hat, C)).sum((2, 3)), d_y.sum((2, 3))
 
         def group_mean(d: Tensor) -> Tensor:
-            return of_channels((gamma * d).unflatten(1, (groups, -1)).mean(dim=2) / (H * W))
+            return _of_channels(_of_groups(gamma * d, groups) / (H * W), C)
 
-        inverse = of_channels(rstd)
+        inverse = _of_channels(rstd, C)
         factors = (gamma * inverse, -group_mean(d_gamma) * inverse, -group_mean(d_beta) * inverse)
         a, b, c = (_row(factor.to(d_y.dtype), W) for factor in factors)
-        d_x = torch.addcmul(c, _rows(d_y), a).addcmul_(_rows(x_hat), b)
+        d_x = torch.addcmul(c, _rows(d_y), a).addcmul_(x_hat, b)
         return _from_rows(d_x, C), None, None, d_gamma, d_beta
+
+
+FEW_PIXELS = 1024
+"""On maps smaller than that PyTorch's kernel goes group by group, at a quarter of the speed."""
+
+
+def _standardised(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
+    """x̂ as rows, (B, H, W·C), and 1 / deviation of each group of channels, (B, groups), of x (B, C, H, W)."""
+    B, C, H, W = x.shape
+    if H * W >= FEW_PIXELS:
+        x_hat, _, rstd = torch.native_group_norm(x, None, None, B, C, H * W, groups, eps)
+        return _rows(x_hat), rstd
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    mean, mean_square = (_of_groups(power.mean((2, 3), dtype=dtype), groups) for power in (x, x * x))
+    rstd = ((mean_square - mean * mean).clamp(min=0) + eps).rsqrt()
+    scale, shift = (_row(_of_channels(v, C).to(x.dtype), W) for v in (rstd, -mean * rstd))
+    return torch.addcmul(shift, _rows(x), scale), rstd
+
+
+def _of_groups(v: Tensor, groups: int) -> Tensor:
+    """Means of (B, C) over the channels of each group, (B, groups)."""
+    return v.unflatten(1, (groups, -1)).mean(dim=2)
+
+
+def _of_channels(v: Tensor, channels: int) -> Tensor:
+    """(B, groups) for every channel of a group, (B, C)."""
+    return v.unsqueeze(2).expand(-1, -1, channels // v.shape[1]).flatten(1)
 
 
 class _Doubled(torch.autograd.Function):
@@ -110,4 +134,4 @@ def _from_rows(rows: Tensor, channels: int) -> Tensor:
 
 def _row(v: Tensor, width: int) -> Tensor:
     """(B, C) for every pixel of a row, (B, 1, W·C)."""
-    return v.repeat(1, width).unsqueeze(1)
+    return v.unsqueeze(1).expand(-1, width, -1).flatten(1).unsqueeze(1)

@@ -321,7 +321,7 @@ class PyramidEncoder(nn.Module):
 
     def forward(self, I: Tensor) -> list[Tensor]:
         """Images (B, 3, S, S) to one tensor a level, (B, widths[k], S / 2ᵏp, S / 2ᵏp)."""
-        I = pixel_unshuffle(I, self.patch)
+        I = pixel_unshuffle(I, self.patch) if self.patch > 1 else I
         features = []
         for level in self.levels:
             I = level(I)
@@ -357,7 +357,9 @@ class ComposeGenerator(nn.Module):
         c = self.condition(torch.cat([u_i, u_t, x.mean(dim=(2, 3))], dim=1))
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
             x = block(x, skip, c)
-        fields = pixel_shuffle(self.to_fields(x).float(), self.patch).contiguous()
+        fields = self.to_fields(x).float()
+        fields = pixel_shuffle(fields, self.patch) if self.patch > 1 else fields
+        fields = fields.contiguous()
         flow, shade, mask, colour = fields.split([2, 1, 1, 3], dim=1)
         return Fields(self.flow_range * flow.tanh(), LOG_2 * shade.tanh(), mask.sigmoid(), colour.tanh())
 
