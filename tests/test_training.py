@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -125,6 +126,23 @@ def test_the_command_killed_and_repeated_goes_on_from_its_checkpoint(
     assert "Traceback" not in said
     steps = [line["step"] for line in losses(tmp_path / "run")]
     assert steps == list(range(1, steps[-1] + 1))
+
+
+@pytest.mark.parametrize("preset", ["small", "small-paper"])
+def test_compiled_networks_learn_the_same_and_save_the_same_tensors(
+    preset: str, toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced forward and back, as for a GPU; the kernels are PyTorch's own, so that no compiler is needed."""
+    trace, networks = partial(torch.compile, backend="aot_eager"), []
+    monkeypatch.setattr(torch, "compile", lambda call: networks.append(call.__self__) or trace(call))
+    for compiled in ("false", "true"):
+        train(toy(preset, "steps=4", "precision=float32", f"compile={compiled}"), tmp_path / compiled)
+    assert len(networks) == 2, "E and G"
+    eager, traced = losses(tmp_path / "false"), losses(tmp_path / "true")
+    assert [line.keys() for line in eager] == [line.keys() for line in traced]
+    for one, other in zip(eager, traced, strict=True):
+        assert list(one.values()) == pytest.approx(list(other.values()), rel=1e-3)
+    torch.testing.assert_close(weights(tmp_path / "false"), weights(tmp_path / "true"), rtol=1e-2, atol=1e-3)
 
 
 def test_a_paired_run_lowers_its_loss(toy: Callable[..., TrainConfig], tmp_path: Path) -> None:

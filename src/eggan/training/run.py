@@ -52,6 +52,9 @@ class Run:
         self.step = 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.average = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        if config.compile:
+            for network in objective.model.children():
+                network.compile()
         self.critics = objective.critics
         self.optimizers = {"E, G": self._adam(objective.learners)}  # EGGAN's names, whatever the method's networks are
         if self.critics:
