@@ -43,7 +43,7 @@ class UpConv(nn.Conv2d):
         if x.shape[2] * x.shape[3] < self.MANY_PIXELS:
             return super().forward(torch.cat([doubled(x), skip], dim=1))
         of_x, of_skip = self.weight.tensor_split((x.shape[1],), dim=1)
-        kernel = avg_pool2d(of_x.flip(2, 3), 2, stride=1, padding=1, divisor_override=1).transpose(0, 1)
+        kernel = 4 * avg_pool2d(of_x.flip(2, 3), 2, stride=1, padding=1).transpose(0, 1)  # ONNX only knows means
         return conv_transpose2d(x, kernel, stride=2, padding=1) + conv2d(skip, of_skip, self.bias, padding=1)
 
 
