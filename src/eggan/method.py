@@ -72,8 +72,8 @@ class RunConfig(Settings):
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
-    """Whether the model's networks are compiled (`torch.compile`): for a GPU, which otherwise waits for the launch of each
-    kernel. It takes a C++ compiler and minutes at the start; on a CPU nothing is gained."""
+    """Whether the model's networks are compiled (`torch.compile`): for a GPU, which otherwise waits for each kernel's
+    launch. It takes a C++ compiler and minutes at the start; on a CPU nothing is gained."""
     checkpoint_every: int = Field(1000, ge=1)
     sample_every: int = Field(1000, ge=1)
     log_every: int = Field(50, ge=1)
