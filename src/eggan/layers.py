@@ -12,6 +12,9 @@ from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d, group_norm
 
 __all__ = ["GroupNorm", "UpConv", "doubled"]
 
+FEW_PIXELS = 1024
+"""On maps of fewer PyTorch's GroupNorm goes group by group, at a quarter of its speed."""
+
 
 class GroupNorm(nn.GroupNorm):
     """GroupNorm, whose scale and shift FiLM may change for each image."""
@@ -81,10 +84,6 @@ class _Normalised(torch.autograd.Function):
         return _from_rows(d_x, C), None, None, d_gamma, d_beta
 
 
-FEW_PIXELS = 1024
-"""On maps smaller than that PyTorch's kernel goes group by group, at a quarter of the speed."""
-
-
 def _standardised(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
     """x̂ as rows, (B, H, W·C), and 1 / deviation of each group of channels, (B, groups), of x (B, C, H, W)."""
     B, C, H, W = x.shape
@@ -96,16 +95,6 @@ def _standardised(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
     rstd = ((mean_square - mean * mean).clamp(min=0) + eps).rsqrt()
     scale, shift = (_row(_of_channels(v, C).to(x.dtype), W) for v in (rstd, -mean * rstd))
     return torch.addcmul(shift, _rows(x), scale), rstd
-
-
-def _of_groups(v: Tensor, groups: int) -> Tensor:
-    """Means of (B, C) over the channels of each group, (B, groups)."""
-    return v.unflatten(1, (groups, -1)).mean(dim=2)
-
-
-def _of_channels(v: Tensor, channels: int) -> Tensor:
-    """(B, groups) for every channel of a group, (B, C)."""
-    return v.unsqueeze(2).expand(-1, -1, channels // v.shape[1]).flatten(1)
 
 
 class _Doubled(torch.autograd.Function):
@@ -135,3 +124,13 @@ def _from_rows(rows: Tensor, channels: int) -> Tensor:
 def _row(v: Tensor, width: int) -> Tensor:
     """(B, C) for every pixel of a row, (B, 1, W·C)."""
     return v.unsqueeze(1).expand(-1, width, -1).flatten(1).unsqueeze(1)
+
+
+def _of_groups(v: Tensor, groups: int) -> Tensor:
+    """Means of (B, C) over the channels of each group, (B, groups)."""
+    return v.unflatten(1, (groups, -1)).mean(dim=2)
+
+
+def _of_channels(v: Tensor, channels: int) -> Tensor:
+    """(B, groups) for every channel of a group, (B, C)."""
+    return v.unsqueeze(2).expand(-1, -1, channels // v.shape[1]).flatten(1)

@@ -358,8 +358,7 @@ class ComposeGenerator(nn.Module):
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
             x = block(x, skip, c)
         fields = self.to_fields(x).float()
-        fields = pixel_shuffle(fields, self.patch) if self.patch > 1 else fields
-        fields = fields.contiguous()
+        fields = (pixel_shuffle(fields, self.patch) if self.patch > 1 else fields).contiguous()
         flow, shade, mask, colour = fields.split([2, 1, 1, 3], dim=1)
         return Fields(self.flow_range * flow.tanh(), LOG_2 * shade.tanh(), mask.sigmoid(), colour.tanh())
 

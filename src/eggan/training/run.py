@@ -52,7 +52,7 @@ class Run:
         self.step = 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.average = AveragedModel(objective.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        if config.compile:
+        if config.compile:  # not the critics: the penalty of Eq. 2 differentiates twice, which compiled networks cannot
             for network in objective.model.children():
                 network.compile()
         self.critics = objective.critics
