@@ -23,12 +23,14 @@ import torch
 from conftest import PATIENCE
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from eggan.data import read_faces
 from eggan.errors import EgganError
 from eggan.model import EGGAN, ComposeForm, ModelConfig
+from eggan.networks import AttributeClassifier
 from eggan.training.card import model_card
-from eggan.training.classifiers import classifier
+from eggan.training.classifiers import classifier, read_levels
 from eggan.training.config import TrainConfig, load_config
 from eggan.training.loop import Stopped, describe, train
 from eggan.training.run import Run
@@ -153,9 +155,10 @@ def test_a_paired_run_lowers_its_loss(toy: Callable[..., TrainConfig], tmp_path:
 
 
 def test_a_card_tells_of_photographs_and_of_no_network_that_was_not_used(tmp_path: Path) -> None:
-    config = load_config("portrait", [f"photos={tmp_path / 'people'}", "photographed=3", "critic_is_told=true"])
+    config = load_config("portrait", [f"photos={tmp_path / 'people'}", "photographed=3", "losses.au=0.5"])
     card = model_card(config, 10, None, {"E": 1})
-    assert "`people`, for backgrounds and tones, and one of 3 targets is one of them" in card
+    assert "`people`, for backgrounds and tones, and one of 3 sources is one, whose edit C_exp reads" in card
+    assert "au 0.5, " in card
     assert "paired 100.0, mask 10.0, paint 100.0; faint changes count as much as broad ones; the critic sees" in card
     assert "φ₃" not in card
 
@@ -340,6 +343,44 @@ def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
         assert "trained" in said[-1]
 
 
+def test_C_exp_reads_the_level_that_it_holds_for_likeliest_and_a_mirrored_face_alike() -> None:
+    C_exp = AttributeClassifier(2, 17 * 6).eval()
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(read_levels(C_exp, images), read_levels(C_exp, images.flip(-1)))
+    nn.init.zeros_(C_exp.fc.weight)
+    level = torch.arange(17) % 6
+    with torch.no_grad():
+        C_exp.fc.bias.copy_(50 * torch.nn.functional.one_hot(level, 6).flatten())
+    torch.testing.assert_close(read_levels(C_exp, images), level.float().expand(3, 17))
+
+
+def test_C_exp_that_has_seen_photographs_is_another_and_learns_to_read_renders(
+    toy: Callable[..., TrainConfig], make_faces_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    photos = torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    longer = ["classifiers.steps=200", "classifiers.batch_size=16", "classifiers.learning_rate=0.005"]
+    config = toy("small-paper", *longer, "classifiers.image_size=32", "classifiers.width=8")
+    faces = read_faces(make_faces_file("larger.parquet", size=64), 64)
+    C_exp = classifier("C_exp", config, faces, tmp_path / "cache", said.append, photos=photos).eval()
+    assert C_exp.image_size == 32
+    read, true = read_levels(C_exp, faces.images), faces.action_units
+    assert (read - true).square().mean() < 0.7 * (true.mean(dim=0) - true).square().mean()
+    assert "trained" in said[0]
+    for other in (photos.flip(0), None):
+        brief = toy("small-paper", "classifiers.image_size=16")
+        classifier("C_exp", brief, faces, tmp_path / "cache", said.append, photos=other)
+        assert "trained" in said[-1]
+
+
+@pytest.mark.usefixtures("crops")
+def test_a_batch_of_which_pieces_hold_unlike_many_photographs_is_refused(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(EgganError, match=r"batch_size 4 leaves pieces of 2 images.*choose a multiple of 6"):
+        train(toy("small", f"photos={tmp_path}", *PHOTOGRAPHED, "photographed=3", "accumulate=2"), tmp_path / "run")
+
+
 def test_a_stop_signal_saves_the_step_it_came_in(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,31 +434,34 @@ def test_a_run_in_patches_starts_from_the_weights_of_one_without(
         train(toy("small", f"init={tmp_path / 'second'}", "image_size=64"), tmp_path / "third")
 
 
+PHOTOGRAPHED = ["photographed=2", "losses.au=0.1", "classifiers.width=4", "classifiers.steps=2"]
+
+
 @pytest.fixture
 def crops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any folder of photographs gives the same three."""
     photos = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
-    monkeypatch.setattr("eggan.training.photographs.aligned_crops", lambda folder, size, cache: photos)
+    monkeypatch.setattr("eggan.training.loop.aligned_crops", lambda folder, size, cache: photos)
 
 
 @pytest.mark.usefixtures("crops")
-def test_a_run_learns_before_the_backgrounds_of_photographs_and_from_edits_of_them(
+def test_a_run_learns_before_the_backgrounds_of_photographs_and_from_what_C_exp_reads_off_edits_of_them(
     toy: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     settings = ["randomised=true", "losses.relative=true", f"photos={tmp_path}"]
     train(toy("small"), tmp_path / "plain")
     train(toy("small", *settings), tmp_path / "before")
-    train(toy("small", *settings, "photographed=2"), tmp_path / "from")
+    train(toy("small", *settings, *PHOTOGRAPHED), tmp_path / "from")
     plain, before, learned = (weights(tmp_path / name) for name in ("plain", "before", "from"))
     assert not all(torch.equal(before[name], plain[name]) for name in plain)
     assert not all(torch.equal(learned[name], before[name]) for name in plain)
 
 
 @pytest.mark.usefixtures("crops")
-def test_a_resumed_run_makes_the_same_edits_of_photographs_to_come_back_from(
+def test_a_resumed_run_makes_the_same_edits_of_photographs(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = toy("small", f"photos={tmp_path}", "photographed=2", "checkpoint_every=1")
+    config = toy("small", f"photos={tmp_path}", *PHOTOGRAPHED, "checkpoint_every=1")
     train(config, tmp_path / "whole")
     advance = Run.advance
     monkeypatch.setattr(Run, "advance", lambda run: 1 / 0 if run.step == 2 else advance(run))

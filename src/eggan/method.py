@@ -64,7 +64,8 @@ class RunConfig(Settings):
     photos: Path | None = None
     """Folder of photographs of faces, any people's, that lend rendered faces their surroundings and tone."""
     photographed: int = Field(0, ge=0)
-    """Where n > 0, every n-th pair of a batch is one of `photos` and an edit of it, from which to come back."""
+    """Where n > 1, every n-th source is one of `photos`: no true image of its target is known, and C_exp (Eq. 3) says
+    whether the edit shows the AUs that were asked for."""
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = Field(0.5, ge=0, lt=1)
@@ -82,9 +83,9 @@ class RunConfig(Settings):
     def _check_pairs(self) -> RunConfig:
         if self.from_neutral and not self.paired:
             raise ValueError("from_neutral needs a method that learns from pairs: set losses.paired")
-        if self.photographed and not (self.photos and self.paired):
+        if self.photographed and not (self.photos and self.paired and self.photographed > 1):
             raise ValueError(
-                "photographed needs photos, the folder, and a method that learns from pairs: photographs are targets"
+                "photographed needs photos, the folder, and pairs beside them: set losses.paired, and n above 1"
             )
         return self
 
@@ -108,6 +109,8 @@ class ClassifierConfig(Settings):
     """C_exp and C_id: VGG19 with stage widths w, 2w, 4w, 8w, 8w, trained before the rest (Sec. 3.3)."""
 
     width: int = Field(64, ge=1)
+    image_size: int | None = Field(None, ge=16)
+    """Side in pixels at which they see pictures; the run's own where it is None."""
     steps: int = Field(4000, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(2e-4, gt=0)

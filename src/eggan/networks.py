@@ -179,8 +179,9 @@ class AttributeClassifier(nn.Module):
 
     STAGES = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))
 
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int, image_size: int | None = None) -> None:
         super().__init__()
+        self.image_size = image_size
         stages: list[nn.Sequential] = []
         channels = 3
         for factor, convolutions in self.STAGES:
@@ -195,6 +196,7 @@ class AttributeClassifier(nn.Module):
 
     def forward(self, I: Tensor) -> Tensor:
         """Images (B, 3, S, S), S ≥ 16, to logits (B, outputs)."""
+        I = I if self.image_size is None else resized(I, self.image_size)
         for stage in self.stages:
             I = stage(I)
         return self.fc(I.mean(dim=(2, 3)))

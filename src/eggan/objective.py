@@ -175,24 +175,29 @@ class Objective(nn.Module):
                 with torch.autocast(l.device.type, enabled=False):
                     L["latent_penalty"] = latent_penalty(self.D_z, z)
         if self.D_img is not None:
-            edit, real = out.edit.detach(), batch.I_i if batch.I_t is None else batch.I_t
-            L["D_img"] = critic_loss(*self.score(torch.cat([real, edit]), batch).chunk(2))
+            known, _ = _kinds(batch)
+            pairs, edit = batch[known], out.edit.detach()[known]
+            real = pairs.I_i if pairs.I_t is None else pairs.I_t
+            L["D_img"] = critic_loss(*self.score(torch.cat([real, edit]), pairs).chunk(2))
             if w.gradient_penalty:
+                place = None if noise.place is None else noise.place[known]
                 with torch.autocast(real.device.type, enabled=False):
-                    D_img = partial(self.score, batch=batch)
-                    L["gradient_penalty"] = gradient_penalty(D_img, real, edit, w.penalty_at, noise.place)
+                    D_img = partial(self.score, batch=pairs)
+                    L["gradient_penalty"] = gradient_penalty(D_img, real, edit, w.penalty_at, place)
         return weighted({"D_z": 1.0, "D_img": 1.0, **w.model_dump(include={"gradient_penalty", "latent_penalty"})}, L)
 
     def generator_loss(self, batch: Batch, out: Edit) -> Terms:
         """What E and G minimise. D_z, D_img, C_exp, C_id and φ₃ get no gradient."""
         w, L = self.weights, {}
+        known, asked = _kinds(batch)
+        pairs, edit = batch[known], out.edit[known]
         with frozen(self.D_z, self.D_img):
             if self.D_z is not None and out.latent is not None:
                 L["latent"] = latent_deception(self.D_z(out.latent.float()))
             if self.D_img is not None:
-                L["adversarial"] = -self.score(out.edit, batch).mean()
+                L["adversarial"] = -self.score(edit, pairs).mean()
         if w.au:
-            L["au"] = au_loss(_present(self.C_exp)(out.edit).float(), batch.u_t)
+            L["au"] = au_loss(_present(self.C_exp)(out.edit[asked]).float(), batch.u_t[asked])
         if w.identity:
             L["identity"] = identity_loss(_present(self.C_id)(out.edit).float(), batch.c_i)
         if w.perceptual:
@@ -203,12 +208,21 @@ class Objective(nn.Module):
         if w.reconstruction:
             L["reconstruction"] = reconstruction_loss(_present(out.reconstruction), batch.I_i, w.ms_ssim)
         if w.paired:
-            L["paired"] = paired_loss(out.edit, _present(batch.I_t), batch.I_i if w.relative else None)
+            L["paired"] = paired_loss(edit, _present(pairs.I_t), pairs.I_i if w.relative else None)
         if w.mask and out.fields is not None:
             L["mask"] = mask_loss(out.fields.mask)
         if w.paint and out.fields is not None:
-            L["paint"] = paint_loss(out.fields.mask, out.fields.colour, _present(batch.I_t))
+            L["paint"] = paint_loss(out.fields.mask[known], out.fields.colour[known], _present(pairs.I_t))
         return weighted(w.model_dump(), L)
+
+
+def _kinds(batch: Batch) -> tuple[slice | Tensor, slice | Tensor]:
+    """The rows of which a true image may be known, and those of which C_exp has to say what their edits show.
+
+    Those are all and all where no photograph is among them; else the renders and the photographs.
+    """
+    photos = batch.photographed
+    return (slice(None), slice(None)) if photos is None else (~photos, photos)
 
 
 def weighted(weights: dict[str, float], terms: dict[str, Tensor]) -> Terms:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -32,7 +31,7 @@ from eggan.data.beards import Beards, draw_beards, with_beards
 from eggan.data.faces_file import Faces
 from eggan.pixels import to_floats
 
-__all__ = ["Batch", "Photographs", "TrainingRows", "draw_batch", "moved", "turned_round"]
+__all__ = ["Batch", "Photographs", "TrainingRows", "draw_batch", "moved"]
 
 CPU = torch.device("cpu")
 NOBODY = -100
@@ -51,6 +50,8 @@ class Batch:
         c_i: their identities' classes, int64 (B,); `NOBODY` for photographs.
         u_t: target AU intensities / 5, (B, 17).
         I_t: the true image of that target, same person and session, (B, 3, S, S); None where it is not known.
+        photographed: which rows show a photograph, bool (B,) on the CPU: no true image is known, and I_t is I_i. None
+            where no row does.
     """
 
     I_i: Tensor
@@ -58,16 +59,12 @@ class Batch:
     c_i: Tensor
     u_t: Tensor
     I_t: Tensor | None
+    photographed: Tensor | None = None
 
-    @property
-    def photographed(self) -> Tensor:
-        """Which rows show a photograph, bool (B,): no other image is known, and I_t is I_i until `turned_round`."""
-        return self.c_i == NOBODY
-
-    def __getitem__(self, rows: slice) -> Batch:
-        """Some of the rows, as a batch."""
-        I_t = None if self.I_t is None else self.I_t[rows]
-        return Batch(self.I_i[rows], self.u_i[rows], self.c_i[rows], self.u_t[rows], I_t)
+    def __getitem__(self, rows: slice | Tensor) -> Batch:
+        """Some of the rows, by a slice or as bool (B,) says, as a batch."""
+        I_t, photographed = (x if x is None else x[rows] for x in (self.I_t, self.photographed))
+        return Batch(self.I_i[rows], self.u_i[rows], self.c_i[rows], self.u_t[rows], I_t, photographed)
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class TrainingRows:
 
 
 class Photographs(NamedTuple):
-    """Aligned photographs of anybody, uint8 (M, 3, S, S), and their AUs / 5 as the estimator reads them, (M, 17).
+    """Aligned photographs of anybody, uint8 (M, 3, S, S), and their AUs / 5 as C_exp reads them, (M, 17).
 
     AUs are None where the photographs only lend background and tone.
     """
@@ -140,8 +137,8 @@ def draw_batch(
         randomised: faces are placed and lit as photographs may be, some with beards, and u_i is as inexact as an
             estimator's.
         photos: photographs that lend their background and tone.
-        photographed: where n > 0, every n-th source is one of `photos` itself, drawn by how much expression it shows;
-            every second of those is asked for none, the others for that of any row.
+        photographed: where n > 0, every n-th source is one of `photos` itself; about half of those are asked for the
+            AUs of any row, the others for their own but one, which is drawn.
 
     Returns:
         The part of an augmented batch; a source and its `I_t` are treated alike, and mirrored where neither is of one
@@ -159,7 +156,7 @@ def draw_batch(
         t = torch.randint(len(faces), (batch_size,), generator=generator)
     look = draw_look(batch_size, generator)
     look[:, 0] *= ~(rows.one_sided[i] | rows.one_sided[t])
-    teeth = beards = place = light = shadow = behind = setting = None
+    teeth = beards = place = light = shadow = behind = setting = new = None
     shown = torch.stack([i, t], dim=1)[part] if paired else i[part].unsqueeze(1)
     pixels = faces.images[shown]
     u_i, c_i, u_t = faces.action_units[i] / MAX_INTENSITY, rows.classes[i], faces.action_units[t] / MAX_INTENSITY
@@ -177,14 +174,17 @@ def draw_batch(
         if photographed:
             assert photos.u is not None, "sources need AUs"
             new = torch.arange(batch_size) % photographed == 0
-            j = torch.multinomial(photos.u.sum(dim=1) + 0.01, batch_size, replacement=True, generator=generator)
+            j = torch.randint(len(photos.images), (batch_size,), generator=generator)
             pixels[new[part]] = photos.images[j[part][new[part]]].unsqueeze(1)
             u_i[new], c_i[new], setting[new] = photos.u[j[new]], NOBODY, 0
             if teeth is not None:
                 teeth[new] = 1
             if beards is not None:
                 beards.parts[new] = 0
-            u_t[new & (torch.rand(batch_size, generator=generator) < 0.5)] = 0
+            k = torch.randint(len(NUMBERS), (batch_size, 1), generator=generator)
+            one_set = photos.u[j].scatter(1, k, torch.rand(batch_size, 1, generator=generator))
+            one = new & (torch.rand(batch_size, generator=generator) < 0.5)
+            u_t[one] = one_set[one]
 
     def own(x: Tensor) -> Tensor:
         return moved(x[part], device)
@@ -210,28 +210,8 @@ def draw_batch(
         c_i=own(c_i),
         u_t=own(u_t),
         I_t=images[:, 1].contiguous(memory_format=torch.channels_last) if paired else None,
+        photographed=None if new is None else new[part],
     )
-
-
-@torch.no_grad()
-def turned_round(batch: Batch, edit: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Batch:
-    """The batch with photographs as targets: there the edit is the source, and the photograph its true image.
-
-    Back-translation (Sennrich et al. 2016): no second image of the person is known, but a photograph is a true image
-    of whatever a model makes of it.
-
-    Args:
-        batch: of pairs, with photographs among them.
-        edit: I_i, u_i, u_t to images, as `EGGAN.edit`.
-    """
-    k = batch.photographed
-    assert batch.I_t is not None
-    if not k.any():  # as in the part of a process; networks need not bear a batch of none
-        return batch
-    I_i, u_i, u_t = batch.I_i.clone(), batch.u_i.clone(), batch.u_t.clone()
-    I_i[k] = edit(batch.I_i[k], batch.u_i[k], batch.u_t[k]).clamp(-1, 1)
-    u_i[k], u_t[k] = batch.u_t[k], batch.u_i[k]
-    return replace(batch, I_i=I_i, u_i=u_i, u_t=u_t)
 
 
 def _half(choices: Tensor, none: list[float], generator: torch.Generator) -> Tensor:

@@ -55,7 +55,7 @@ def rival_card(config: RunConfig, step: int, about: str, sizes: dict[str, int]) 
 def _photographs(config: TrainConfig) -> str:
     if config.photos is None:
         return ""
-    part = f", and one of {config.photographed} targets is one of them" if config.photographed else ""
+    part = f", and one of {config.photographed} sources is one, whose edit C_exp reads" if config.photographed else ""
     return f"- **Photographs without labels**: `{config.photos.name}`, for backgrounds and tones{part}\n"
 
 

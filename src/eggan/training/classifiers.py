@@ -11,17 +11,30 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 
-from eggan.action_units import NUMBERS
-from eggan.data import Faces
+from eggan.action_units import MAX_INTENSITY, NUMBERS
+from eggan.data import Faces, augment, relight
+from eggan.data.appearance import draw_shadow, with_shadow
 from eggan.data.batches import CPU, Batch, TrainingRows, draw_batch
 from eggan.files import write_atomically
 from eggan.losses import LEVELS, au_loss, identity_loss
 from eggan.method import ClassifierName, JudgedConfig
-from eggan.networks import AttributeClassifier, channels_last
+from eggan.networks import AttributeClassifier, channels_last, resized
+from eggan.pixels import to_bytes, to_floats
 from eggan.progress import track
+from eggan.training.clock import moving_average, risen_and_fallen
+from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise
+from eggan.training.estimator import distinctness
 
-__all__ = ["classifier"]
+__all__ = ["classifier", "read_levels"]
+
+WEIGHT_DECAY = 0.02
+TEACHER_FROM = 0.15
+"""Share of the steps before which C_exp learns from renders alone."""
+PHOTOGRAPHS = 0.5
+"""Weight of what the moving average reads off photographs, beside that of the labels of renders."""
 
 
 def classifier(
@@ -31,6 +44,7 @@ def classifier(
     cache: Path,
     say: Callable[[str], None],
     device: torch.device = CPU,
+    photos: Tensor | None = None,
 ) -> AttributeClassifier:
     """The classifier for a run: from the cache if one was trained on the same images in the same way, else trained.
 
@@ -41,16 +55,21 @@ def classifier(
         cache: folder of `NAME-HASH.safetensors` files.
         say: receives a line for the log.
         device: where it is to be.
+        photos: aligned photographs uint8 (M, 3, S, S), nobody's AUs known, which C_exp is to read as well.
     """
+    c = config.classifiers
     outputs = len(NUMBERS) * LEVELS if name == "C_exp" else len(faces.people)
     torch.manual_seed(config.seed + (1 if name == "C_exp" else 2))
-    network = channels_last(AttributeClassifier(config.classifiers.width, outputs)).to(device)
-    path = cache / f"{name}-{_depends_on(name, config, faces)}.safetensors"
+    network = channels_last(AttributeClassifier(c.width, outputs, c.image_size)).to(device)
+    path = cache / f"{name}-{_depends_on(name, config, faces, photos)}.safetensors"
     if path.is_file():
         network.load_state_dict(load_file(path))
         say(f"{name} taken from {path}.")
         return network
-    accuracy = _fit(name, network, config, faces, device)
+    if photos is None:
+        accuracy = _fit(name, network, config, faces, device)
+    else:
+        accuracy = _fit_to_photographs(network, config, faces, photos, device)
     tensors = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
     write_atomically(path, lambda beside: save_file(tensors, beside))
     say(f"{name} trained, accuracy on its last batches {accuracy:.3f}; kept as {path}.")
@@ -85,20 +104,102 @@ def _fit(
     return torch.stack(list(right)).mean().item()
 
 
+def _fit_to_photographs(
+    network: AttributeClassifier, config: JudgedConfig, faces: Faces, photos: Tensor, device: torch.device
+) -> float:
+    """C_exp on renders that are disturbed as photographs are, and on photographs of which no AU is known.
+
+    There it is to see in a disturbed picture what its moving average sees in the undisturbed one (mean teacher,
+    Tarvainen and Valpola 2017), from where that average has learned something.
+    """
+    c, B = config.classifiers, config.classifiers.batch_size
+    size = c.image_size or config.image_size
+    generator = torch.Generator().manual_seed(torch.initial_seed())
+    optimizer = torch.optim.AdamW(network.parameters(), lr=c.learning_rate, weight_decay=WEIGHT_DECAY)
+    schedule = LambdaLR(optimizer, lambda step: risen_and_fallen(step + 1, step / c.steps))
+    average = moving_average(network)
+    teacher = average.module
+    assert isinstance(teacher, AttributeClassifier)
+    teacher.eval()
+    telling = distinctness(faces.action_units)
+    renders, photos = (_shrunk(images, size) for images in (faces.images, photos))
+    right = deque[Tensor](maxlen=100)
+    for step in track(range(c.steps), "training C_exp"):
+        rows = torch.randint(len(faces), (B,), generator=generator)
+        rows[::2] = torch.multinomial(telling, len(rows[::2]), replacement=True, generator=generator)
+        u = faces.action_units[rows] / MAX_INTENSITY
+        x = with_shadow(augment(renders[rows].unsqueeze(1), generator), draw_shadow(B, generator)).squeeze(1)
+        x = as_if_photographed(x, to_floats(photos[torch.randint(len(photos), (B,), generator=generator)]), generator)
+        x = torch.cat([relight(x[: B // 2], generator), x[B // 2 :]])
+        seen = augment(photos[torch.randint(len(photos), (B // 2,), generator=generator)].unsqueeze(1), generator)
+        seen = seen.squeeze(1)
+        taught = step >= TEACHER_FROM * c.steps
+        if taught:
+            x = torch.cat([x, relight(seen, generator)])
+        x = randomise(compress(occlude(x, generator), generator), generator).contiguous(
+            memory_format=torch.channels_last
+        )
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = network(x.to(device)).float()
+        u = u.to(device)
+        loss = au_loss(logits[:B], u)
+        if taught:
+            told = _probabilities(teacher, seen.to(device))
+            loss = loss + PHOTOGRAPHS * cross_entropy(
+                logits[B:].unflatten(1, (-1, LEVELS)).transpose(1, 2), told.transpose(1, 2)
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(network)
+        right.append(_au_accuracy(logits[:B], u))
+    network.load_state_dict(teacher.state_dict())
+    return torch.stack(list(right)).mean().item()
+
+
+def read_levels(C_exp: AttributeClassifier, images: Tensor) -> Tensor:
+    """Intensities (M, 17) in 0..5 of images uint8 (M, 3, S, S): the mean level by the probabilities of C_exp."""
+    device = next(C_exp.parameters()).device
+    levels = torch.arange(LEVELS, dtype=torch.float32)
+    C_exp.eval()
+    return torch.cat([_probabilities(C_exp, to_floats(part).to(device)).cpu() @ levels for part in images.split(64)])
+
+
+@torch.no_grad()
+def _probabilities(C_exp: AttributeClassifier, images: Tensor) -> Tensor:
+    """C_exp^(j,q) (B, 17, 6) of images (B, 3, S, S), the mean over a face and its mirror image."""
+    both = torch.cat([images, images.flip(-1)]).contiguous(memory_format=torch.channels_last)
+    return torch.stack(C_exp(both).unflatten(1, (-1, LEVELS)).softmax(2).chunk(2)).mean(dim=0)
+
+
+def _shrunk(images: Tensor, size: int) -> Tensor:
+    """Images uint8 (N, 3, S, S) at another size."""
+    if images.shape[-1] == size:
+        return images
+    return torch.cat([to_bytes(resized(to_floats(part), size)) for part in images.split(256)])
+
+
+def _au_accuracy(logits: Tensor, u: Tensor) -> Tensor:
+    """Share of the AUs whose likeliest level is the true one, rounded."""
+    return ((logits.unflatten(1, (-1, LEVELS)).argmax(2) / 5 - u).abs() <= 0.1).float().mean()
+
+
 def _au_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    levels = logits.unflatten(1, (-1, LEVELS)).argmax(2)
-    return au_loss(logits, batch.u_t), ((levels / 5 - batch.u_t).abs() <= 0.1).float().mean()
+    return au_loss(logits, batch.u_t), _au_accuracy(logits, batch.u_t)
 
 
 def _identity_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return identity_loss(logits, batch.c_i), (logits.argmax(1) == batch.c_i).float().mean()
 
 
-def _depends_on(name: str, config: JudgedConfig, faces: Faces) -> str:
+def _depends_on(name: str, config: JudgedConfig, faces: Faces, photos: Tensor | None) -> str:
     digest = hashlib.sha256()
     for path in faces.files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
+    if photos is not None:
+        digest.update(photos.numpy().tobytes())
     facts = [name, config.seed, config.image_size, config.precision, config.randomised, config.classifiers.model_dump()]
     digest.update(json.dumps(facts).encode())
     return digest.hexdigest()[:16]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["by_the_clock", "moving_average"]
+__all__ = ["by_the_clock", "moving_average", "risen_and_fallen"]
 
 WARM_UP = 100
 
@@ -25,8 +25,13 @@ def by_the_clock(optimizer: torch.optim.Optimizer, minutes: float) -> Iterator[f
     while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
         step += 1
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * min(1.0, step / WARM_UP) * 0.5 * (1 + np.cos(np.pi * done))
+            group["lr"] = rate * risen_and_fallen(step, done)
         yield done
+
+
+def risen_and_fallen(step: int, done: float) -> float:
+    """Part of its full size that a learning rate has in a step, counted from 1, when so much of a training is over."""
+    return min(1.0, step / WARM_UP) * 0.5 * (1 + float(np.cos(np.pi * done)))
 
 
 def moving_average(network: nn.Module, decay: float = 0.998) -> AveragedModel:

@@ -47,6 +47,8 @@ class TrainConfig(JudgedConfig):
             raise ValueError("critic_is_told needs losses.paired above 0: real is the true image of what was asked for")
         if self.photographed and w.identity:
             raise ValueError("photographed needs losses.identity=0: nobody says who is on photographs")
+        if self.photographed and not w.au:
+            raise ValueError("photographed needs losses.au above 0: nothing else says what their edits are to show")
         return self
 
     @property

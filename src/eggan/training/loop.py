@@ -27,10 +27,10 @@ from accelerate.utils import parse_flag_from_env, reduce
 from pydantic import ValidationError
 from rich.console import Console
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from eggan.action_units import NUMBERS
+from eggan.action_units import MAX_INTENSITY, NUMBERS
 from eggan.data import Faces, check_people_apart, read_faces
 from eggan.data.batches import Photographs, TrainingRows
 from eggan.errors import EgganError
@@ -51,9 +51,9 @@ from eggan.progress import bar
 from eggan.rivals import rival
 from eggan.training.card import model_card, rival_card
 from eggan.training.checkpoint import read_checkpoint, write_checkpoint
-from eggan.training.classifiers import classifier
+from eggan.training.classifiers import classifier, read_levels
 from eggan.training.config import TrainConfig
-from eggan.training.photographs import photographs
+from eggan.training.photographs import aligned_crops
 from eggan.training.run import Run
 from eggan.training.samples import Samples
 from eggan.weights import official_vgg19
@@ -92,8 +92,11 @@ def train(config: RunConfig, out: Path) -> Path:
         val = read_faces(config.val, config.image_size)
         check_people_apart(faces, val)
         _settle_config(config, out)
-        objective, card = _method(config, faces, out, console, process.device)
-        photos = _photographs(config, out)
+        crops = None
+        if config.photos is not None:
+            crops = aligned_crops(config.photos, config.image_size, out.parent / "photographs")
+        objective, card = _method(config, faces, crops, out, console, process.device)
+        photos = None if crops is None else _photographs(config, crops, objective)
     if start is not None:
         objective.model.load_state_dict(start.state_dict())
     run = Run(config, objective, TrainingRows(as_taught(objective.model, faces)), process, photos)
@@ -276,11 +279,11 @@ def _take_up(run: Run, state: dict[str, Any], out: Path) -> None:
 
 
 def _method(
-    config: RunConfig, faces: Faces, out: Path, console: Console, device: torch.device
+    config: RunConfig, faces: Faces, crops: Tensor | None, out: Path, console: Console, device: torch.device
 ) -> tuple[Method, Callable[[int], str]]:
     """The method with what it learns from, at its first weights; and its model card after so many steps."""
     if isinstance(config, TrainConfig):
-        judges, phi = _judges(config, faces, out, console, device)
+        judges, phi = _judges(config, faces, crops, out, console, device)
         torch.manual_seed(config.seed)
         objective = _objective(config, judges)
         return objective, partial(model_card, config, phi=phi, sizes=_sizes(objective.model))
@@ -297,10 +300,11 @@ def _method(
 
 
 def _judges(
-    config: TrainConfig, faces: Faces, out: Path, console: Console, device: torch.device
+    config: TrainConfig, faces: Faces, crops: Tensor | None, out: Path, console: Console, device: torch.device
 ) -> tuple[Judges, str | None]:
     w, cache, say = config.losses, out.parent / "classifiers", lambda line: console.print(line, highlight=False)
-    C_exp = classifier("C_exp", config, faces, cache, say, device) if config.losses.au else None
+    seen = crops if config.photographed else None
+    C_exp = classifier("C_exp", config, faces, cache, say, device, seen) if config.losses.au else None
     vgg19 = official_vgg19(w.vgg19, VGG19Stage3) if w.perceptual and w.vgg19 else None
     C_id = classifier("C_id", config, faces, cache, say, device) if _needs_C_id(config) else None
     if not w.perceptual:
@@ -310,10 +314,12 @@ def _judges(
     return Judges(C_exp, C_id, vgg19), f"relu3_1 of {whose}"
 
 
-def _photographs(config: RunConfig, out: Path) -> Photographs | None:
-    if config.photos is None:
-        return None
-    return photographs(config.photos, config.image_size, out.parent / "photographs", read=config.photographed > 0)
+def _photographs(config: RunConfig, crops: Tensor, objective: Method) -> Photographs:
+    if not config.photographed:
+        return Photographs(crops, None)
+    assert isinstance(objective, Objective), "only EGGAN begins at photographs"
+    assert objective.C_exp is not None, "the configuration asks for it"
+    return Photographs(crops, read_levels(objective.C_exp, crops) / MAX_INTENSITY)
 
 
 def _objective(config: TrainConfig, judges: Judges) -> Objective:

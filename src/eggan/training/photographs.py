@@ -10,29 +10,14 @@ import torch
 from torch import Tensor
 
 from eggan import __version__
-from eggan.action_units import MAX_INTENSITY
-from eggan.data.batches import Photographs
 from eggan.data.by_file import pictures_in
 from eggan.data.places import file_state
 from eggan.errors import EgganError
-from eggan.estimator import ActionUnitEstimator
 from eggan.faces import align, detect, open_photograph, select
 from eggan.files import write_atomically
-from eggan.pixels import to_floats
 from eggan.progress import track
 
-__all__ = ["aligned_crops", "photographs"]
-
-
-def photographs(folder: Path, size: int, cache: Path, *, read: bool) -> Photographs:
-    """The `aligned_crops` of a folder and, if they are to be read, their AUs by the built-in estimator.
-
-    Raises:
-        EgganError: as `aligned_crops`.
-    """
-    crops = aligned_crops(folder, size, cache)
-    u = ActionUnitEstimator.from_pretrained().read(to_floats(crops)) / MAX_INTENSITY if read else None
-    return Photographs(crops, u)
+__all__ = ["aligned_crops"]
 
 
 def aligned_crops(folder: Path, size: int, cache: Path) -> Tensor:

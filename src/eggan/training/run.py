@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from eggan.data import Batch, draw_batch
-from eggan.data.batches import Photographs, TrainingRows, moved, turned_round
+from eggan.data.batches import Photographs, TrainingRows, moved
 from eggan.errors import EgganError
 from eggan.method import Method, Model, RunConfig
 from eggan.objective import Terms
@@ -71,6 +71,12 @@ class Run:
             raise EgganError(
                 f"batch_size {config.batch_size} does not divide among {process.num_processes} processes with "
                 f"accumulate {config.accumulate}: choose a multiple of {pieces}."
+            )
+        if config.photographed and share % config.photographed:
+            raise EgganError(
+                f"batch_size {config.batch_size} leaves pieces of {share} images, of which photographed="
+                f"{config.photographed} would not take the same number each: choose a multiple of "
+                f"{pieces * config.photographed}."
             )
         first = process.process_index * config.accumulate * share
         self.part = slice(first, first + config.accumulate * share)
@@ -183,9 +189,6 @@ class Run:
             photos=self.photos,
             photographed=c.photographed,
         )
-        if c.photographed:
-            with self._precision():
-                batch = turned_round(batch, self.ema.edit)
         noise = self.objective.draw_noise(c.batch_size, self.generator)
         own = [x if x is None else moved(x[self.part], device) for x in noise]
         return [
