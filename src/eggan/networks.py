@@ -175,6 +175,11 @@ class AttributeClassifier(nn.Module):
     A 2×2 max pool stands between stages; then the mean over the picture and one FC to the outputs: 17 × 6 levels
     for C_exp, n people for C_id. VGG19 itself has w = 64 and no BatchNorm, which is here so that it trains from
     scratch on little data.
+
+    Args:
+        width: w.
+        outputs: number of logits.
+        image_size: side in pixels to which pictures are resampled first; None leaves them as they are.
     """
 
     STAGES = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))
