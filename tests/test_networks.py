@@ -21,6 +21,7 @@ from eggan.networks import (
     PyramidEncoder,
     VGG19Stage3,
     compose,
+    resized,
 )
 
 VGG19 = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512)
@@ -175,6 +176,16 @@ def encoder() -> tuple[nn.Module, Tensor]:
 def latent_discriminator() -> tuple[nn.Module, Tensor]:
     D_z = LatentDiscriminator(12)
     return D_z, D_z(torch.randn(8, 12))
+
+
+def test_a_classifier_with_a_side_of_its_own_sees_all_pictures_at_it() -> None:
+    C = AttributeClassifier(2, 7, 16).eval()
+    plain = AttributeClassifier(2, 7).eval()
+    plain.load_state_dict(C.state_dict())
+    source = images()
+    small = resized(source, 16)
+    torch.testing.assert_close(C(source), plain(small))
+    torch.testing.assert_close(C.relu3_1(source), plain.relu3_1(small))
 
 
 def paper_generator() -> tuple[nn.Module, Tensor]:

@@ -201,15 +201,18 @@ class AttributeClassifier(nn.Module):
 
     def forward(self, I: Tensor) -> Tensor:
         """Images (B, 3, S, S), S ≥ 16, to logits (B, outputs)."""
-        I = I if self.image_size is None else resized(I, self.image_size)
+        x = self._seen(I)
         for stage in self.stages:
-            I = stage(I)
-        return self.fc(I.mean(dim=(2, 3)))
+            x = stage(x)
+        return self.fc(x.mean(dim=(2, 3)))
 
     def relu3_1(self, I: Tensor) -> Tensor:
-        """φ₃: the first activation of the third stage, (B, 4w, S/4, S/4)."""
+        """φ₃: the first activation of the third stage, (B, 4w, S/4, S/4), S being `image_size` if there is one."""
         first, second, third = self.stages[:3]
-        return third[:4](second(first(I)))  # type: ignore[index]
+        return third[:4](second(first(self._seen(I))))  # type: ignore[index]
+
+    def _seen(self, I: Tensor) -> Tensor:
+        return I if self.image_size is None else resized(I, self.image_size)
 
 
 class VGG19Stage3(nn.Module):

@@ -25,8 +25,8 @@ from eggan.networks import AttributeClassifier, channels_last, resized
 from eggan.pixels import to_bytes, to_floats
 from eggan.progress import track
 from eggan.training.clock import moving_average, risen_and_fallen
-from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise
-from eggan.training.estimator import distinctness
+from eggan.training.disturbance import as_if_photographed, disturb
+from eggan.training.estimator import distinctness, draw_rows
 
 __all__ = ["classifier", "read_levels"]
 
@@ -125,29 +125,23 @@ def _fit_to_photographs(
     renders, photos = (_shrunk(images, size) for images in (faces.images, photos))
     right = deque[Tensor](maxlen=100)
     for step in track(range(c.steps), "training C_exp"):
-        rows = torch.randint(len(faces), (B,), generator=generator)
-        rows[::2] = torch.multinomial(telling, len(rows[::2]), replacement=True, generator=generator)
-        u = faces.action_units[rows] / MAX_INTENSITY
+        rows = draw_rows(telling, B, generator)
+        u = (faces.action_units[rows] / MAX_INTENSITY).to(device)
         x = with_shadow(augment(renders[rows].unsqueeze(1), generator), draw_shadow(B, generator)).squeeze(1)
         x = as_if_photographed(x, to_floats(photos[torch.randint(len(photos), (B,), generator=generator)]), generator)
         x = torch.cat([relight(x[: B // 2], generator), x[B // 2 :]])
-        seen = augment(photos[torch.randint(len(photos), (B // 2,), generator=generator)].unsqueeze(1), generator)
-        seen = seen.squeeze(1)
-        taught = step >= TEACHER_FROM * c.steps
-        if taught:
+        told = None
+        if step >= TEACHER_FROM * c.steps:
+            shown = photos[torch.randint(len(photos), (B // 2,), generator=generator)]
+            seen = augment(shown.unsqueeze(1), generator).squeeze(1)
+            told = _probabilities(teacher, seen.to(device))
             x = torch.cat([x, relight(seen, generator)])
-        x = randomise(compress(occlude(x, generator), generator), generator).contiguous(
-            memory_format=torch.channels_last
-        )
+        x = disturb(x, generator).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = network(x.to(device)).float()
-        u = u.to(device)
         loss = au_loss(logits[:B], u)
-        if taught:
-            told = _probabilities(teacher, seen.to(device))
-            loss = loss + PHOTOGRAPHS * cross_entropy(
-                logits[B:].unflatten(1, (-1, LEVELS)).transpose(1, 2), told.transpose(1, 2)
-            )
+        if told is not None:
+            loss = loss + PHOTOGRAPHS * cross_entropy(_by_level(logits[B:]).flatten(0, 1), told.flatten(0, 1))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -159,10 +153,9 @@ def _fit_to_photographs(
 
 
 def read_levels(C_exp: AttributeClassifier, images: Tensor) -> Tensor:
-    """Intensities (M, 17) in 0..5 of images uint8 (M, 3, S, S): the mean level by the probabilities of C_exp."""
+    """Intensities (M, 17) in 0..5 of images uint8 (M, 3, S, S): the mean level by C_exp, in evaluation mode."""
     device = next(C_exp.parameters()).device
     levels = torch.arange(LEVELS, dtype=torch.float32)
-    C_exp.eval()
     return torch.cat([_probabilities(C_exp, to_floats(part).to(device)).cpu() @ levels for part in images.split(64)])
 
 
@@ -170,7 +163,12 @@ def read_levels(C_exp: AttributeClassifier, images: Tensor) -> Tensor:
 def _probabilities(C_exp: AttributeClassifier, images: Tensor) -> Tensor:
     """C_exp^(j,q) (B, 17, 6) of images (B, 3, S, S), the mean over a face and its mirror image."""
     both = torch.cat([images, images.flip(-1)]).contiguous(memory_format=torch.channels_last)
-    return torch.stack(C_exp(both).unflatten(1, (-1, LEVELS)).softmax(2).chunk(2)).mean(dim=0)
+    return torch.stack(_by_level(C_exp(both)).softmax(2).chunk(2)).mean(dim=0)
+
+
+def _by_level(logits: Tensor) -> Tensor:
+    """Logits of C_exp (B, 17·6), AU by AU, as (B, 17, 6)."""
+    return logits.unflatten(1, (-1, LEVELS))
 
 
 def _shrunk(images: Tensor, size: int) -> Tensor:
@@ -182,7 +180,7 @@ def _shrunk(images: Tensor, size: int) -> Tensor:
 
 def _au_accuracy(logits: Tensor, u: Tensor) -> Tensor:
     """Share of the AUs whose likeliest level is the true one, rounded."""
-    return ((logits.unflatten(1, (-1, LEVELS)).argmax(2) / 5 - u).abs() <= 0.1).float().mean()
+    return ((_by_level(logits).argmax(2) / 5 - u).abs() <= 0.1).float().mean()
 
 
 def _au_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Training for a number of minutes instead of steps, as the two judges are trained, whatever the machine."""
+"""The schedule of what is trained before or apart from a run, by minutes as the two judges, and its moving average."""
 
 from __future__ import annotations
 

@@ -14,7 +14,12 @@ from eggan.contact_sheet import to_pictures
 from eggan.data.appearance import draw_place, draw_setting, with_place, with_setting
 from eggan.pixels import to_floats
 
-__all__ = ["as_if_photographed", "compress", "occlude", "randomise"]
+__all__ = ["as_if_photographed", "compress", "disturb", "occlude", "randomise"]
+
+
+def disturb(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (B, 3, S, S) as those who read AUs must not mind them: some covered and compressed, all randomised."""
+    return randomise(compress(occlude(x, generator), generator), generator)
 
 
 def randomise(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@ from eggan.evaluation.metrics import au_mse, au_pcc
 from eggan.networks import channels_last
 from eggan.pixels import to_floats
 from eggan.training.clock import by_the_clock, moving_average
-from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise
+from eggan.training.disturbance import as_if_photographed, disturb
 from eggan.training.photographs import aligned_crops
 from eggan.weights import write_weights
 
@@ -62,8 +62,7 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
     losses = []
     for step, done in enumerate(by_the_clock(optimizer, minutes), start=1):
-        rows = torch.randint(len(faces), (batch_size,), generator=generator)
-        rows[::2] = torch.multinomial(telling, len(rows[::2]), replacement=True, generator=generator)
+        rows = draw_rows(telling, batch_size, generator)
         images = augment(faces.images[rows].unsqueeze(1), generator).squeeze(1)
         target = faces.action_units[rows]
         if crops is not None:
@@ -72,7 +71,7 @@ def train(
             backdrop = to_floats(crops[torch.randint(len(crops), (batch_size,), generator=generator)])
             images = torch.cat([as_if_photographed(images, backdrop, generator), relight(shown, generator)])
             target = torch.cat([target, teacher.eval().read(shown)])
-        images = randomise(compress(occlude(images, generator), generator), generator)
+        images = disturb(images, generator)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             read = model(images.contiguous(memory_format=torch.channels_last))
         loss = mse_loss(read.float() / spread, target / spread)
@@ -98,6 +97,13 @@ def distinctness(action_units: Tensor) -> Tensor:
     """
     share = action_units / (action_units.sum(dim=1, keepdim=True) + 1)
     return (share / share.sum(dim=0).clamp(min=1e-6)).sum(dim=1)
+
+
+def draw_rows(telling: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Rows (B,) of the images that have the weights (N,) of `distinctness`: half drawn by these, half evenly."""
+    rows = torch.randint(len(telling), (batch_size,), generator=generator)
+    rows[::2] = torch.multinomial(telling, len(rows[::2]), replacement=True, generator=generator)
+    return rows
 
 
 def report(model: ActionUnitEstimator, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
