@@ -38,6 +38,7 @@ from eggan.networks import AttributeClassifier, compose
 from eggan.objective import Judges, Objective
 from eggan.training.config import TrainConfig, load_config
 from eggan.training.loop import _objective, keep_freed_memory
+from eggan.training.precision import gains_by_bfloat16
 from eggan.training.run import Run
 
 PEOPLE, ROWS_EACH = 8, 8
@@ -59,7 +60,8 @@ def main(
     there, here = spawn.Pipe()
     spawn.Process(target=take_plain_steps, args=(config, process.device, there), daemon=True).start()
     flops = count_flops(run.advance)
-    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    reduced = config.precision == "bfloat16" and gains_by_bfloat16(process.device)
+    dtype = torch.bfloat16 if reduced else torch.float32
     a = torch.randn(SIDE, SIDE, device=process.device, dtype=dtype)
 
     def plain_seconds() -> float:
@@ -78,9 +80,7 @@ def main(
     here.send("")
     ours, theirs, product = (statistics.median(times[name][1:]) for name in timers)  # the first round warms up
     rate, gemm = flops / ours, 2 * SIDE**3 / product
-    print(
-        f"{preset}: {config.image_size} px, batch {config.batch_size}, {config.precision}, {process.device}, ", end=""
-    )
+    print(f"{preset}: {config.image_size} px, batch {config.batch_size}, {dtype}, {process.device}, ", end="")
     print(f"{torch.get_num_threads()} CPU threads, {rounds} rounds")
     print(f"step                {1000 * ours:10.1f} ms   {config.batch_size / ours:8.1f} images/s")
     print(f"work                {flops / 1e9:10.2f} GFLOP a step, {flops / 1e9 / config.batch_size:.3f} an image")

@@ -23,7 +23,8 @@ import torch
 from conftest import PATIENCE
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from eggan.data import read_faces
 from eggan.errors import EgganError
@@ -540,3 +541,25 @@ for _ in range(30):
     first, *later = map(int, out.split())
     assert first > 5_000
     assert sorted(later[14:])[7] < 100
+
+
+@pytest.mark.parametrize(("capability", "computed_in"), [("AVX2", torch.float32), ("AVX512", torch.bfloat16)])
+def test_bfloat16_is_used_where_a_cpu_computes_in_it_and_else_said_not_to_be(
+    toy: Callable[..., TrainConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    capability: str,
+    computed_in: torch.dtype,
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    seen = set()
+
+    def record(module: nn.Module, inputs: object, output: object) -> None:
+        if module.training and isinstance(output, Tensor):
+            seen.add(output.dtype)
+
+    with register_module_forward_hook(record):
+        train(toy("small", "steps=1", "precision=bfloat16"), tmp_path / "run")
+    assert (torch.bfloat16 in seen) == (computed_in == torch.bfloat16)
+    assert ("computes in float32" in capsys.readouterr().err) == (computed_in == torch.float32)

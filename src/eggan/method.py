@@ -72,6 +72,7 @@ class RunConfig(Settings):
     """Share of the steps after which the learning rate falls linearly to 0."""
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 where the device computes in it; on a CPU without AVX-512, which only imitates it, float32."""
     compile: bool = False
     """Whether the model's networks are compiled (`torch.compile`): for a GPU, which otherwise waits for each kernel's
     launch. It takes a C++ compiler and minutes at the start; on a CPU nothing is gained."""

@@ -27,6 +27,7 @@ from eggan.progress import track
 from eggan.training.clock import moving_average, risen_and_fallen
 from eggan.training.disturbance import as_if_photographed, disturb
 from eggan.training.estimator import distinctness, draw_rows
+from eggan.training.precision import in_bfloat16
 
 __all__ = ["classifier", "read_levels"]
 
@@ -93,7 +94,7 @@ def _fit(
         batch = draw_batch(
             rows, c.batch_size, paired=True, generator=generator, device=device, randomised=config.randomised
         )
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with in_bfloat16(device, config.precision == "bfloat16"):
             logits = network(batch.I_t)  # whose AUs are exact; those of a randomised source are not
         loss, correct = loss_of(logits.float(), batch)
         optimizer.zero_grad(set_to_none=True)
@@ -137,7 +138,7 @@ def _fit_to_photographs(
             told = _probabilities(teacher, seen.to(device))
             x = torch.cat([x, relight(seen, generator)])
         x = disturb(x, generator).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with in_bfloat16(device, config.precision == "bfloat16"):
             logits = network(x.to(device)).float()
         loss = au_loss(logits[:B], u)
         if told is not None:

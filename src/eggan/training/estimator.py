@@ -13,6 +13,7 @@ from torch.nn.functional import mse_loss
 
 from eggan.action_units import COLUMNS
 from eggan.data import augment, check_people_apart, read_faces, relight
+from eggan.data.batches import CPU
 from eggan.data.faces_file import Faces
 from eggan.estimator import ActionUnitEstimator, EstimatorConfig
 from eggan.evaluation.metrics import au_mse, au_pcc
@@ -21,6 +22,7 @@ from eggan.pixels import to_floats
 from eggan.training.clock import by_the_clock, moving_average
 from eggan.training.disturbance import as_if_photographed, disturb
 from eggan.training.photographs import aligned_crops
+from eggan.training.precision import in_bfloat16
 from eggan.weights import write_weights
 
 SEED = 20_001
@@ -72,7 +74,7 @@ def train(
             images = torch.cat([as_if_photographed(images, backdrop, generator), relight(shown, generator)])
             target = torch.cat([target, teacher.eval().read(shown)])
         images = disturb(images, generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with in_bfloat16(CPU):
             read = model(images.contiguous(memory_format=torch.channels_last))
         loss = mse_loss(read.float() / spread, target / spread)
         optimizer.zero_grad(set_to_none=True)

@@ -54,6 +54,7 @@ from eggan.training.checkpoint import read_checkpoint, write_checkpoint
 from eggan.training.classifiers import classifier, read_levels
 from eggan.training.config import TrainConfig
 from eggan.training.photographs import aligned_crops
+from eggan.training.precision import gains_by_bfloat16
 from eggan.training.run import Run
 from eggan.training.samples import Samples
 from eggan.weights import official_vgg19
@@ -111,6 +112,10 @@ def train(config: RunConfig, out: Path) -> Path:
             files.save()  # from here on, the run no longer needs the weights that it started from
         if process.num_processes > 1:
             console.print(f"{process.num_processes} processes share each batch of {config.batch_size}.", soft_wrap=True)
+        if config.precision == "bfloat16" and not gains_by_bfloat16(process.device):
+            console.print(
+                "This CPU has no AVX-512 to compute bfloat16 with: the run computes in float32.", soft_wrap=True
+            )
         begun, first = time.monotonic(), run.step
         task = progress.add_task("training", total=config.steps, completed=run.step, note="")
         while run.step < config.steps:

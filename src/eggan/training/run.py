@@ -24,6 +24,7 @@ from eggan.data.batches import Photographs, TrainingRows, moved
 from eggan.errors import EgganError
 from eggan.method import Method, Model, RunConfig
 from eggan.objective import Terms
+from eggan.training.precision import in_bfloat16
 
 __all__ = ["Run"]
 
@@ -197,7 +198,7 @@ class Run:
         ]
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.process.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        return in_bfloat16(self.process.device, self.config.precision == "bfloat16")
 
     def _backward(self, loss: Terms) -> dict[str, Tensor]:
         (loss.total / len(self.pieces)).backward()

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize, one_hot
 
 from eggan.data import augment, check_people_apart, read_faces, relight
-from eggan.data.batches import TrainingRows
+from eggan.data.batches import CPU, TrainingRows
 from eggan.data.faces_file import Faces
 from eggan.evaluation.judges import RealPairs, best_threshold, draw_real_pairs
 from eggan.networks import channels_last
 from eggan.pixels import to_floats
 from eggan.training.clock import by_the_clock, moving_average
 from eggan.training.disturbance import randomise
+from eggan.training.precision import in_bfloat16
 from eggan.verifier import FaceVerifier, VerifierConfig
 from eggan.weights import write_weights
 
@@ -76,7 +77,7 @@ def learn(
     margin: float,
 ) -> float:
     """One step on images (B, 3, S, S) in [-1, 1] of people `classes` (B,); returns the loss."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with in_bfloat16(CPU):
         embeddings = model(images.contiguous(memory_format=torch.channels_last))
     loss = cosface_loss(embeddings, centres, classes, margin, SCALE)
     optimizer.zero_grad(set_to_none=True)
