@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from eggan.data import relight
 from eggan.errors import EgganError
-from eggan.estimator import ActionUnitEstimator, EstimatorConfig
-from eggan.training import clock
+from eggan.estimator import ActionUnitEstimator, EstimatorConfig, as_steps
+from eggan.training import clock, estimator
 from eggan.training.clock import by_the_clock, moving_average
-from eggan.training.disturbance import as_if_photographed, compress, occlude, randomise
+from eggan.training.disturbance import among_photographs, as_if_photographed, compress, occlude, randomise
 from eggan.training.photographs import aligned_crops
 
 Disturbance = Callable[[Tensor, torch.Generator], Tensor]
@@ -94,13 +94,87 @@ def test_a_render_that_meets_itself_as_photograph_changes_by_its_own_detail_alon
     assert (seen - images).abs().mean() < 0.05
 
 
-def test_an_estimator_reads_a_face_and_its_mirror_image_alike(images: Tensor) -> None:
-    torch.manual_seed(0)
-    estimator = ActionUnitEstimator(EstimatorConfig(image_size=32, widths=(8, 8, 8, 8), hidden=16)).eval()
-    nn.init.constant_(estimator.head[-1].bias, 2.5)
-    readings = estimator.read(images)
+def test_renders_among_photographs_are_seen_in_their_surroundings_and_another_light(
+    generator: torch.Generator,
+) -> None:
+    grey, photos = torch.full((400, 3, 16, 16), 127, dtype=torch.uint8), torch.zeros(5, 3, 16, 16, dtype=torch.uint8)
+    x = among_photographs(grey, photos, generator)
+    assert x.shape == grey.shape
+    assert x.min() >= -1
+    assert x.max() <= 1
+    corner, middle = x[:, :, 0, 0].mean(dim=1), x[:, :, 8, 8].mean(dim=1)
+    assert 0.4 < (corner < -0.9).float().mean() < 0.6
+    lit, unlit = ((half - half.mean(dim=1, keepdim=True)).abs().amax(dim=1) > 0.01 for half in x[:, :, 8, 8].split(200))
+    assert lit.float().mean() > 0.7
+    assert not unlit.any()
+    assert middle.max() > 0.1
+
+
+def test_intensities_are_the_sum_of_their_steps() -> None:
+    u = torch.tensor([[0.0, 0.3, 1.0, 2.6, 5.0]])
+    steps = as_steps(u)
+    assert_allclose(steps[0, 3], [1, 1, 0.6, 0, 0], atol=1e-6)
+    assert_allclose(steps[0, 0], np.zeros(5))
+    assert_allclose(steps.sum(dim=2), u, atol=1e-6)
+
+
+@pytest.fixture
+def small_estimator() -> ActionUnitEstimator:
+    return ActionUnitEstimator(EstimatorConfig(image_size=32, widths=(8, 8, 8, 8), hidden=16)).eval()
+
+
+def test_an_estimator_reads_a_face_and_its_mirror_image_alike(
+    images: Tensor, small_estimator: ActionUnitEstimator
+) -> None:
+    readings = small_estimator.read(images)
     assert readings.std() > 0
-    assert_allclose(estimator.read(images.flip(-1)), readings, atol=1e-5)
+    assert_allclose(small_estimator.read(images.flip(-1)), readings, atol=1e-5)
+
+
+def test_a_reading_is_the_sum_of_what_both_sides_climb(images: Tensor, small_estimator: ActionUnitEstimator) -> None:
+    with torch.no_grad():
+        sides = [small_estimator(x).sigmoid().sum(dim=2) for x in (images, images.flip(-1))]
+    assert sides[0].shape == (24, 17)
+    assert_allclose(small_estimator.read(images, batch_size=7), (sides[0] + sides[1]) / 2, atol=1e-5)
+
+
+def test_rows_are_drawn_by_how_far_an_au_stands_by_itself(generator: torch.Generator) -> None:
+    u = torch.zeros(4, 17)
+    u[0, 3], u[1, 3], u[1, 4], u[2, 4] = 4, 4, 4, 1  # AU 3 alone, with AU 4, AU 4 alone but weak, nothing
+    telling = estimator.distinctness(u)
+    shares = torch.tensor([[4 / 5, 0], [4 / 9, 4 / 9], [0, 1 / 2], [0, 0]])
+    assert_allclose(telling, (shares / shares.sum(dim=0)).sum(dim=1), atol=1e-6)
+    drawn = torch.bincount(estimator.draw_rows(telling, 40_000, generator), minlength=4) / 40_000
+    assert_allclose(drawn, (telling / telling.sum() + 1 / 4) / 2, atol=0.02)
+
+
+def test_photographs_teach_an_estimator_only_once_it_knows_something(
+    make_faces_file: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    generator: torch.Generator,
+) -> None:
+    photos = torch.randint(0, 256, (5, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    shown: list[int] = []
+
+    def disturb(x: Tensor, generator: torch.Generator) -> Tensor:
+        shown.append(len(x))
+        return x
+
+    now = iter(range(1000))
+    monkeypatch.setattr(clock.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(estimator, "EstimatorConfig", lambda: EstimatorConfig(image_size=32, widths=(8, 8, 8, 8)))
+    monkeypatch.setattr(estimator, "aligned_crops", lambda folder, size, cache: photos)
+    monkeypatch.setattr(estimator, "disturb", disturb)
+    data, val = (
+        make_faces_file(name, people=people) for name, people in (("train.parquet", "ab"), ("val.parquet", "c"))
+    )
+    out = tmp_path / "out"
+    estimator.train(data, val, tmp_path, None, out, 0.2, 4, 1)
+    assert shown == [4, 4] + [6] * 9
+    read = ActionUnitEstimator.from_pretrained(out).read(torch.rand(3, 3, 32, 32, generator=generator))
+    assert read.shape == (3, 17)
+    assert ((read > 0) & (read < 5)).all()
 
 
 def test_photographs_from_nowhere_are_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from eggan.action_units import MAX_INTENSITY, NUMBERS
 from eggan.networks import channels_last, resized
 from eggan.weights import load_weights
 
-__all__ = ["BATCH", "ActionUnitEstimator", "EstimatorConfig"]
+__all__ = ["BATCH", "STEPS", "ActionUnitEstimator", "EstimatorConfig", "as_steps"]
 
 BATCH = 16
 """Faces read at once: so many stay in a core's cache, a quarter faster than 64."""
+STEPS = int(MAX_INTENSITY)
+"""Steps of an intensity: 0 to 1, 1 to 2, … 4 to 5."""
 
 
 class EstimatorConfig(BaseModel):
@@ -34,16 +36,18 @@ class EstimatorConfig(BaseModel):
 
 
 class ActionUnitEstimator(nn.Module):
-    """Residual network from an aligned face to 17 AU intensities.
+    """Residual network from an aligned face to 17 AU intensities, each as five steps.
 
     | part   | layers                                                      | output for S = 128 |
     |--------|-------------------------------------------------------------|--------------------|
     | stem   | 5×5 conv stride 2, BatchNorm, ReLU, residual block          | 32 × 64 × 64       |
     | stages | 3 × (3×3 conv stride 2, BatchNorm, ReLU, 2 residual blocks) | 128 × 8 × 8        |
-    | head   | 1×1 conv to 32, flatten, dropout, FC hidden, ReLU, FC 17    | 17                 |
+    | head   | 1×1 conv to 32, flatten, dropout, FC hidden, ReLU, FC 17·5  | 17 × 5             |
 
     Eyes are 14 pixels wide at 128, so the first block works at half resolution; and the head sees where in the face
-    a feature lies (no global pooling): an AU is a place as much as a shape.
+    a feature lies (no global pooling): an AU is a place as much as a shape. It says of each step how far it is climbed
+    (`as_steps`, in the manner of ordinal regression), and an intensity is the sum of its steps: so a trace of an AU is
+    read as a trace, where a number that is cut off at 0 reads nothing.
     """
 
     name = "built-in estimator"
@@ -64,16 +68,17 @@ class ActionUnitEstimator(nn.Module):
             nn.Dropout(0.2),
             nn.Linear(32 * cells, config.hidden),
             nn.ReLU(),
-            nn.Linear(config.hidden, len(NUMBERS)),
+            nn.Linear(config.hidden, len(NUMBERS) * STEPS),
+            nn.Unflatten(1, (len(NUMBERS), STEPS)),
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [-1, 1] of the configured size to unclamped intensities (B, 17)."""
+        """Images (B, 3, S, S) in [-1, 1] of the configured size to logits (B, 17, 5) of their steps."""
         return self.head(self.features(images))
 
     @torch.inference_mode()
-    def read(self, images: Tensor, batch_size: int = BATCH) -> Tensor:
-        """Intensities (B, 17) in 0..5 of aligned faces (B, 3, H, H) in [-1, 1] of any size.
+    def steps(self, images: Tensor, batch_size: int = BATCH) -> Tensor:
+        """How far each step is climbed, (B, 17, 5) in 0..1, by aligned faces (B, 3, H, H) in [-1, 1] of any size.
 
         An intensity is the mean of both halves of the face, so a face and its mirror image are read together: the
         mean of the two readings, which no mirror can change.
@@ -81,13 +86,22 @@ class ActionUnitEstimator(nn.Module):
         readings = []
         for chunk in images.split(batch_size):
             chunk = resized(chunk, self.config.image_size).contiguous(memory_format=torch.channels_last)
-            readings.append(((self(chunk) + self(chunk.flip(-1))) / 2).clamp(0, MAX_INTENSITY))
+            readings.append((self(chunk).sigmoid() + self(chunk.flip(-1)).sigmoid()) / 2)
         return torch.cat(readings)
+
+    def read(self, images: Tensor, batch_size: int = BATCH) -> Tensor:
+        """Intensities (B, 17) in 0..5 of aligned faces (B, 3, H, H) in [-1, 1] of any size."""
+        return self.steps(images, batch_size).sum(dim=2)
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "estimator") -> ActionUnitEstimator:
         """The shipped estimator, or the one in a folder, in evaluation mode."""
         return channels_last(load_weights(name, cls, EstimatorConfig))
+
+
+def as_steps(intensities: Tensor) -> Tensor:
+    """Intensities (B, 17) in 0..5 as five steps, (B, 17, 5) in 0..1: step k is climbed by min(max(u - k, 0), 1)."""
+    return (intensities.unsqueeze(2) - torch.arange(STEPS, device=intensities.device)).clamp(0, 1)
 
 
 class _Residual(nn.Module):

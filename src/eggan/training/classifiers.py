@@ -16,7 +16,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from eggan.action_units import MAX_INTENSITY, NUMBERS
 from eggan.data import Faces, augment, relight
-from eggan.data.appearance import draw_shadow, with_shadow
 from eggan.data.batches import CPU, Batch, TrainingRows, draw_batch
 from eggan.files import write_atomically
 from eggan.losses import LEVELS, au_loss, identity_loss
@@ -25,7 +24,7 @@ from eggan.networks import AttributeClassifier, channels_last, resized
 from eggan.pixels import to_bytes, to_floats
 from eggan.progress import track
 from eggan.training.clock import moving_average, risen_and_fallen
-from eggan.training.disturbance import as_if_photographed, disturb
+from eggan.training.disturbance import among_photographs, disturb
 from eggan.training.estimator import distinctness, draw_rows
 from eggan.training.precision import in_bfloat16
 
@@ -128,9 +127,7 @@ def _fit_to_photographs(
     for step in track(range(c.steps), "training C_exp"):
         rows = draw_rows(telling, B, generator)
         u = (faces.action_units[rows] / MAX_INTENSITY).to(device)
-        x = with_shadow(augment(renders[rows].unsqueeze(1), generator), draw_shadow(B, generator)).squeeze(1)
-        x = as_if_photographed(x, to_floats(photos[torch.randint(len(photos), (B,), generator=generator)]), generator)
-        x = torch.cat([relight(x[: B // 2], generator), x[B // 2 :]])
+        x = among_photographs(renders[rows], photos, generator)
         told = None
         if step >= TEACHER_FROM * c.steps:
             shown = photos[torch.randint(len(photos), (B // 2,), generator=generator)]

@@ -11,10 +11,21 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from eggan.contact_sheet import to_pictures
-from eggan.data.appearance import draw_place, draw_setting, with_place, with_setting
+from eggan.data.appearance import (
+    augment,
+    draw_place,
+    draw_setting,
+    draw_shadow,
+    draw_teeth,
+    relight,
+    with_place,
+    with_setting,
+    with_shadow,
+    with_teeth,
+)
 from eggan.pixels import to_floats
 
-__all__ = ["as_if_photographed", "compress", "disturb", "occlude", "randomise"]
+__all__ = ["among_photographs", "as_if_photographed", "compress", "disturb", "occlude", "randomise"]
 
 
 def disturb(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -56,6 +67,19 @@ def compress(x: Tensor, generator: torch.Generator) -> Tensor:
         picture.save(buffer, "JPEG", quality=int(qualities[k]))
         x[k] = to_floats(torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1))
     return x
+
+
+def among_photographs(renders: Tensor, photos: Tensor, generator: torch.Generator) -> Tensor:
+    """Renders uint8 (B, 3, S, S) as photographs uint8 (M, 3, S, S) show faces: float32 (B, 3, S, S) in [-1, 1].
+
+    Their teeth as warm as people's, some in the shadow of hard light, with what `as_if_photographed` adds of
+    photographs drawn for them, and the first half in another light altogether.
+    """
+    b = len(renders)
+    x = with_teeth(augment(renders.unsqueeze(1), generator), draw_teeth(b, generator))
+    x = with_shadow(x, draw_shadow(b, generator)).squeeze(1)
+    x = as_if_photographed(x, to_floats(photos[torch.randint(len(photos), (b,), generator=generator)]), generator)
+    return torch.cat([relight(x[: b // 2], generator), x[b // 2 :]])
 
 
 def as_if_photographed(x: Tensor, photos: Tensor, generator: torch.Generator) -> Tensor:

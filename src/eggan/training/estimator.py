@@ -9,18 +9,18 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor
-from torch.nn.functional import mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from eggan.action_units import COLUMNS
 from eggan.data import augment, check_people_apart, read_faces, relight
 from eggan.data.batches import CPU
 from eggan.data.faces_file import Faces
-from eggan.estimator import ActionUnitEstimator, EstimatorConfig
+from eggan.estimator import ActionUnitEstimator, EstimatorConfig, as_steps
 from eggan.evaluation.metrics import au_mse, au_pcc
 from eggan.networks import channels_last
 from eggan.pixels import to_floats
 from eggan.training.clock import by_the_clock, moving_average
-from eggan.training.disturbance import as_if_photographed, disturb
+from eggan.training.disturbance import among_photographs, disturb
 from eggan.training.photographs import aligned_crops
 from eggan.training.precision import in_bfloat16
 from eggan.weights import write_weights
@@ -29,6 +29,8 @@ SEED = 20_001
 LEARNING_RATE = 2e-3
 FINE_TUNING_RATE = 7e-4
 WEIGHT_DECAY = 0.02
+TEACHER_FROM = 0.25
+"""Share of the time before which it learns from renders alone: what knows few AUs must not teach."""
 
 
 def train(
@@ -43,9 +45,9 @@ def train(
 ) -> None:
     """Fit for a number of minutes, printing the figures on `val`.
 
-    On rendered faces the loss is the squared error in units of each AU's standard deviation, so that rare AUs count as
-    much as common ones. Photographs have no AUs: there the estimator, shown the picture disturbed, is to read what its
-    own moving average reads off it undisturbed (mean teacher, Tarvainen and Valpola 2017).
+    The loss is the cross-entropy of the steps (`as_steps`). Photographs have no AUs: there the estimator, shown the
+    picture disturbed, is to read what its own moving average reads off it undisturbed (mean teacher, Tarvainen and
+    Valpola 2017).
     """
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
@@ -54,7 +56,6 @@ def train(
     faces, val_faces = read_faces(data, config.image_size), read_faces(val, config.image_size)
     check_people_apart(faces, val_faces)
     crops = aligned_crops(photos, config.image_size, out.parent / "photographs") if photos is not None else None
-    spread = faces.action_units.std(dim=0)
     telling = distinctness(faces.action_units)
     model = ActionUnitEstimator.from_pretrained(init).train() if init else channels_last(ActionUnitEstimator(config))
     average = moving_average(model)
@@ -65,18 +66,20 @@ def train(
     losses = []
     for step, done in enumerate(by_the_clock(optimizer, minutes), start=1):
         rows = draw_rows(telling, batch_size, generator)
-        images = augment(faces.images[rows].unsqueeze(1), generator).squeeze(1)
-        target = faces.action_units[rows]
-        if crops is not None:
+        renders, target = faces.images[rows], as_steps(faces.action_units[rows])
+        if crops is None:
+            images = augment(renders.unsqueeze(1), generator).squeeze(1)
+        else:
+            images = among_photographs(renders, crops, generator)
+        if crops is not None and done >= TEACHER_FROM:
             seen = torch.randint(len(crops), (batch_size // 2,), generator=generator)
             shown = augment(crops[seen].unsqueeze(1), generator).squeeze(1)
-            backdrop = to_floats(crops[torch.randint(len(crops), (batch_size,), generator=generator)])
-            images = torch.cat([as_if_photographed(images, backdrop, generator), relight(shown, generator)])
-            target = torch.cat([target, teacher.eval().read(shown)])
+            images = torch.cat([images, relight(shown, generator)])
+            target = torch.cat([target, teacher.eval().steps(shown)])
         images = disturb(images, generator)
         with in_bfloat16(CPU):
-            read = model(images.contiguous(memory_format=torch.channels_last))
-        loss = mse_loss(read.float() / spread, target / spread)
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+        loss = binary_cross_entropy_with_logits(logits.float(), target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
