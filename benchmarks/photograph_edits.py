@@ -42,6 +42,13 @@ def tensor(images: list[np.ndarray]) -> torch.Tensor:
     return to_floats(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
 
 
+def photographs(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The aligned faces of both sets, by the set's name and the file's."""
+    london = sorted((folder / "london").glob("*_neutral.jpg"))
+    check = [folder / "synthetic" / "check" / f"{number:04}.webp" for number in CHECK]
+    return {"check": crops(check, SIDE), "london": crops(london, SIDE)}
+
+
 def measure(editor: Editor, name: str, images: list[np.ndarray], labels: list[str], out: Path) -> None:
     dlib, estimator = DlibJudge(), ActionUnitEstimator.from_pretrained()
     before = np.array(read_crops(estimator, images))
@@ -80,9 +87,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    london = sorted((arguments.photos / "london").glob("*_neutral.jpg"))
-    check = [arguments.photos / "synthetic" / "check" / f"{number:04}.webp" for number in CHECK]
-    sets = {"check": crops(check, SIDE), "london": crops(london, SIDE)}
+    sets = photographs(arguments.photos)
     for model in arguments.models:
         editor = Editor.from_pretrained(model)
         for name, images in sets.items():

@@ -71,11 +71,11 @@ def train(
             images = augment(renders.unsqueeze(1), generator).squeeze(1)
         else:
             images = among_photographs(renders, crops, generator)
-        if crops is not None and done >= TEACHER_FROM:
-            seen = torch.randint(len(crops), (batch_size // 2,), generator=generator)
-            shown = augment(crops[seen].unsqueeze(1), generator).squeeze(1)
-            images = torch.cat([images, relight(shown, generator)])
-            target = torch.cat([target, teacher.eval().steps(shown)])
+            if done >= TEACHER_FROM:
+                seen = torch.randint(len(crops), (batch_size // 2,), generator=generator)
+                shown = augment(crops[seen].unsqueeze(1), generator).squeeze(1)
+                images = torch.cat([images, relight(shown, generator)])
+                target = torch.cat([target, teacher.eval().steps(shown)])
         images = disturb(images, generator)
         with in_bfloat16(CPU):
             logits = model(images.contiguous(memory_format=torch.channels_last))
