@@ -305,9 +305,9 @@ def test_teeth_of_photographs_stay_as_they_are(make_faces_file: MakeFile, monkey
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(batches, "with_teeth", lambda x, redder: seen.append(redder) or x)
     photos = Photographs(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.ones(5, 17))
-    draw = partial(draw_batch, paired=True, generator=torch.Generator(), photos=photos, photographed=3, randomised=True)
-    third = draw(TrainingRows(read_faces(make_faces_file(), 32)), 30).photographed
-    assert third is not None
+    draw = partial(draw_batch, paired=True, generator=torch.Generator(), photos=photos, unpaired=3, randomised=True)
+    draw(TrainingRows(read_faces(make_faces_file(), 32)), 30)
+    third = torch.arange(30) % 3 == 0
     (redder,) = seen
     assert (redder[third] == 1).all()
     assert (redder[~third] > 1).all()
@@ -338,7 +338,7 @@ def test_a_batch_is_randomised_where_asked_for(
     assert drawn.I_i.abs().max() <= 1
 
 
-def test_every_third_source_is_a_photograph_with_its_own_action_units_and_no_true_image(
+def test_of_three_sources_one_is_a_photograph_and_one_a_render_asked_for_its_own_action_units_but_one(
     plain: None, make_faces_file: MakeFile
 ) -> None:
     rows = TrainingRows(read_faces(make_faces_file(), 32))
@@ -347,12 +347,12 @@ def test_every_third_source_is_a_photograph_with_its_own_action_units_and_no_tru
         torch.arange(5.0).view(5, 1) / 10 + torch.zeros(17),
     )
     seeded = partial(torch.Generator().manual_seed, 2)
-    batch = draw_batch(rows, 32, paired=True, generator=seeded(), photos=photos, photographed=3)
+    batch = draw_batch(rows, 32, paired=True, generator=seeded(), photos=photos, unpaired=3)
     alone = draw_batch(rows, 32, paired=True, generator=seeded())
-    third = torch.arange(32) % 3 == 0
-    assert batch.photographed is not None
-    assert torch.equal(batch.photographed, third)
-    assert alone.photographed is None
+    third, next_to_it, pairs = (torch.arange(32) % 3 == k for k in range(3))
+    assert batch.unpaired is not None
+    assert torch.equal(batch.unpaired, ~pairs)
+    assert alone.unpaired is None
     assert batch.I_t is not None
     assert torch.equal(batch.I_i[third], batch.I_t[third])
     shown = (batch.I_i[third][:, 0, 0, 0] + 1) * 127.5
@@ -360,12 +360,18 @@ def test_every_third_source_is_a_photograph_with_its_own_action_units_and_no_tru
     assert (batch.c_i[third] < 0).all()
     assert torch.equal(batch.c_i[~third], alone.c_i[~third])
     assert torch.equal(batch.u_i[~third], alone.u_i[~third])
-    assert torch.equal(batch.u_t[~third], alone.u_t[~third])
+    assert torch.equal(batch.u_t[pairs], alone.u_t[pairs])
     whole = (batch.u_t[third] == alone.u_t[third]).all(dim=1)
-    assert ((batch.u_t[third] != batch.u_i[third]).sum(dim=1)[~whole] == 1).all(), "one of their own is set anew"
     assert whole.any()
     assert not whole.all()
-    part = draw_batch(rows, 32, paired=True, generator=seeded(), photos=photos, photographed=3, part=slice(8, 24))
+    changed = batch.u_t != batch.u_i
+    jaw, lips = NUMBERS.index(26), NUMBERS.index(25)
+    parted = changed[:, lips] & (batch.u_t[:, lips] == 0.6 * batch.u_t[:, jaw])
+    one = next_to_it | third.masked_scatter(third, ~whole)
+    assert ((changed.sum(dim=1) - parted.long())[one] <= 1).all(), "and lips are as open as the jaw at least"
+    assert changed[one].any(dim=1).all()
+    assert (batch.u_t[one, lips] >= 0.6 * batch.u_t[one, jaw]).all()
+    part = draw_batch(rows, 32, paired=True, generator=seeded(), photos=photos, unpaired=3, part=slice(8, 24))
     for name, value in vars(batch[8:24]).items():
         assert torch.equal(vars(part)[name], value), name
     for name, value in vars(batch[third]).items():

@@ -172,12 +172,12 @@ def test_a_run_that_would_learn_nothing_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        (["photographed=2"], "photographed needs photos, the folder, and pairs beside them"),
-        (["photographed=2", "photos=here", "losses.paired=0", "losses.au=1"], "pairs beside them: set losses.paired"),
-        (["photographed=1", "photos=here", "losses.au=1"], "and n above 1"),
-        (["photographed=2", "photos=here"], "photographed needs losses.au above 0"),
+        (["unpaired=3"], "unpaired needs photos, the folder, and pairs beside them"),
+        (["unpaired=3", "photos=here", "losses.paired=0", "losses.au=1"], "pairs beside them: set losses.paired"),
+        (["unpaired=2", "photos=here", "losses.au=1"], "and n above 2"),
+        (["unpaired=3", "photos=here"], "unpaired needs losses.au above 0"),
         (["critic_is_told=true", "losses.paired=0", "losses.au=1"], "critic_is_told needs losses.paired above 0"),
-        (["photographed=2", "photos=here", "losses.identity=1"], "nobody says who is on photographs"),
+        (["unpaired=3", "photos=here", "losses.identity=1"], "nobody says who is on photographs"),
         (["from_neutral=0.5", "losses.paired=0", "losses.au=1"], "from_neutral needs a method that learns from pairs"),
     ],
 )

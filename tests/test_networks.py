@@ -104,6 +104,16 @@ def test_classifier_has_sixteen_convolutions_and_one_fc() -> None:
     assert fc.out_features == 102
 
 
+@pytest.mark.parametrize("size", [64, 128])
+def test_classifier_weighs_every_feature_by_the_place_where_it_lies(size: int) -> None:
+    C = AttributeClassifier(2, 7).eval()
+    source = images(2, size)
+    x = nn.Sequential(*C.stages)(source)
+    places = x.unflatten(3, (4, -1)).unflatten(2, (4, -1)).mean(dim=(3, 5))
+    expected = torch.einsum("bcyx,ocyx->bo", places, C.fc.weight.view(7, 16, 4, 4)) + C.fc.bias
+    torch.testing.assert_close(C(source), expected)
+
+
 def test_classifier_of_width_64_has_vgg19s_convolutions() -> None:
     with torch.device("meta"):
         convs = of_kind(AttributeClassifier(64, 102), nn.Conv2d)

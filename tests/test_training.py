@@ -156,9 +156,9 @@ def test_a_paired_run_lowers_its_loss(toy: Callable[..., TrainConfig], tmp_path:
 
 
 def test_a_card_tells_of_photographs_and_of_no_network_that_was_not_used(tmp_path: Path) -> None:
-    config = load_config("portrait", [f"photos={tmp_path / 'people'}", "photographed=3", "losses.au=0.5"])
+    config = load_config("portrait", [f"photos={tmp_path / 'people'}", "unpaired=5", "losses.au=0.5"])
     card = model_card(config, 10, None, {"E": 1})
-    assert "`people`, for backgrounds and tones, and one of 3 sources is one, whose edit C_exp reads" in card
+    assert "`people`, for backgrounds and tones, and one of 5 sources is one; of its edit, and of a render's" in card
     assert "au 0.5, " in card
     assert "paired 100.0, mask 10.0, paint 100.0; faint changes count as much as broad ones; the critic sees" in card
     assert "φ₃" not in card
@@ -375,11 +375,11 @@ def test_C_exp_that_has_seen_photographs_is_another_and_learns_to_read_renders(
 
 
 @pytest.mark.usefixtures("crops")
-def test_a_batch_of_which_pieces_hold_unlike_many_photographs_is_refused(
+def test_a_batch_whose_pieces_would_hold_unlike_many_pairs_is_refused(
     toy: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    with pytest.raises(EgganError, match=r"batch_size 4 leaves pieces of 2 images.*choose a multiple of 6"):
-        train(toy("small", f"photos={tmp_path}", *PHOTOGRAPHED, "photographed=3", "accumulate=2"), tmp_path / "run")
+    with pytest.raises(EgganError, match=r"batch_size 4 leaves pieces of 2 images.*choose a multiple of 8"):
+        train(toy("small", f"photos={tmp_path}", *UNPAIRED, "accumulate=2"), tmp_path / "run")
 
 
 def test_a_stop_signal_saves_the_step_it_came_in(
@@ -435,7 +435,7 @@ def test_a_run_in_patches_starts_from_the_weights_of_one_without(
         train(toy("small", f"init={tmp_path / 'second'}", "image_size=64"), tmp_path / "third")
 
 
-PHOTOGRAPHED = ["photographed=2", "losses.au=0.1", "classifiers.width=4", "classifiers.steps=2"]
+UNPAIRED = ["unpaired=4", "losses.au=0.1", "classifiers.width=4", "classifiers.steps=2"]
 
 
 @pytest.fixture
@@ -452,7 +452,7 @@ def test_a_run_learns_before_the_backgrounds_of_photographs_and_from_what_C_exp_
     settings = ["randomised=true", "losses.relative=true", f"photos={tmp_path}"]
     train(toy("small"), tmp_path / "plain")
     train(toy("small", *settings), tmp_path / "before")
-    train(toy("small", *settings, *PHOTOGRAPHED), tmp_path / "from")
+    train(toy("small", *settings, *UNPAIRED), tmp_path / "from")
     plain, before, learned = (weights(tmp_path / name) for name in ("plain", "before", "from"))
     assert not all(torch.equal(before[name], plain[name]) for name in plain)
     assert not all(torch.equal(learned[name], before[name]) for name in plain)
@@ -462,7 +462,7 @@ def test_a_run_learns_before_the_backgrounds_of_photographs_and_from_what_C_exp_
 def test_a_resumed_run_makes_the_same_edits_of_photographs(
     toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = toy("small", f"photos={tmp_path}", *PHOTOGRAPHED, "checkpoint_every=1")
+    config = toy("small", f"photos={tmp_path}", *UNPAIRED, "checkpoint_every=1")
     train(config, tmp_path / "whole")
     advance = Run.advance
     monkeypatch.setattr(Run, "advance", lambda run: 1 / 0 if run.step == 2 else advance(run))

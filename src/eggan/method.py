@@ -63,9 +63,9 @@ class RunConfig(Settings):
     and target of a pair alike."""
     photos: Path | None = None
     """Folder of photographs of faces, any people's, that lend rendered faces their surroundings and tone."""
-    photographed: int = Field(0, ge=0)
-    """Where n > 1, every n-th source is one of `photos`: no true image of its target is known, and C_exp (Eq. 3) says
-    whether the edit shows the AUs that were asked for."""
+    unpaired: int = Field(0, ge=0)
+    """Where n > 2, two of every n sources are asked for what no image shows, and C_exp (Eq. 3) alone says whether their
+    edits have it: one of `photos`, and a rendered face of which one AU is to change."""
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = Field(0.5, ge=0, lt=1)
@@ -84,9 +84,9 @@ class RunConfig(Settings):
     def _check_pairs(self) -> RunConfig:
         if self.from_neutral and not self.paired:
             raise ValueError("from_neutral needs a method that learns from pairs: set losses.paired")
-        if self.photographed and not (self.photos and self.paired and self.photographed > 1):
+        if self.unpaired and not (self.photos and self.paired and self.unpaired > 2):
             raise ValueError(
-                "photographed needs photos, the folder, and pairs beside them: set losses.paired, and n above 1"
+                "unpaired needs photos, the folder, and pairs beside them: set losses.paired, and n above 2"
             )
         return self
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import adaptive_avg_pool2d, grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
 
 from eggan.layers import GroupNorm, UpConv
 from eggan.pixels import middles
@@ -172,9 +172,10 @@ class AttributeClassifier(nn.Module):
     | 3       | 4            | 4w    |
     | 4, 5    | 4, 4         | 8w    |
 
-    A 2×2 max pool stands between stages; then the mean over the picture and one FC to the outputs: 17 × 6 levels
-    for C_exp, n people for C_id. VGG19 itself has w = 64 and no BatchNorm, which is here so that it trains from
-    scratch on little data.
+    A 2×2 max pool stands between stages; then the means over 4×4 parts of the picture and one FC to the outputs:
+    17 × 6 levels for C_exp, n people for C_id. An AU is a place as much as a shape, so the FC must see where. VGG19
+    itself has w = 64, 7×7 parts, three FC and no BatchNorm, which is here so that it trains from scratch on little
+    data.
 
     Args:
         width: w.
@@ -183,6 +184,7 @@ class AttributeClassifier(nn.Module):
     """
 
     STAGES = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))
+    GRID = 4
 
     def __init__(self, width: int, outputs: int, image_size: int | None = None) -> None:
         super().__init__()
@@ -197,14 +199,14 @@ class AttributeClassifier(nn.Module):
                 channels = factor * width
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
-        self.fc = nn.Linear(channels, outputs)
+        self.fc = nn.Linear(channels * self.GRID**2, outputs)
 
     def forward(self, I: Tensor) -> Tensor:
         """Images (B, 3, S, S), S ≥ 16, to logits (B, outputs)."""
         x = self._seen(I)
         for stage in self.stages:
             x = stage(x)
-        return self.fc(x.mean(dim=(2, 3)))
+        return self.fc(adaptive_avg_pool2d(x, self.GRID).flatten(1))
 
     def relu3_1(self, I: Tensor) -> Tensor:
         """φ₃: the first activation of the third stage, (B, 4w, S/4, S/4), S being `image_size` if there is one."""

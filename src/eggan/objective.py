@@ -175,7 +175,7 @@ class Objective(nn.Module):
                 with torch.autocast(l.device.type, enabled=False):
                     L["latent_penalty"] = latent_penalty(self.D_z, z)
         if self.D_img is not None:
-            known, _ = _kinds(batch)
+            known = _pairs(batch)
             pairs, edit = batch[known], out.edit.detach()[known]
             real = pairs.I_i if pairs.I_t is None else pairs.I_t
             L["D_img"] = critic_loss(*self.score(torch.cat([real, edit]), pairs).chunk(2))
@@ -189,7 +189,7 @@ class Objective(nn.Module):
     def generator_loss(self, batch: Batch, out: Edit) -> Terms:
         """What E and G minimise. D_z, D_img, C_exp, C_id and φ₃ get no gradient."""
         w, L = self.weights, {}
-        known, asked = _kinds(batch)
+        known = _pairs(batch)
         pairs, edit = batch[known], out.edit[known]
         with frozen(self.D_z, self.D_img):
             if self.D_z is not None and out.latent is not None:
@@ -197,7 +197,7 @@ class Objective(nn.Module):
             if self.D_img is not None:
                 L["adversarial"] = -self.score(edit, pairs).mean()
         if w.au:
-            L["au"] = au_loss(_present(self.C_exp)(out.edit[asked]).float(), batch.u_t[asked])
+            L["au"] = au_loss(_present(self.C_exp)(out.edit).float(), batch.u_t)
         if w.identity:
             L["identity"] = identity_loss(_present(self.C_id)(out.edit).float(), batch.c_i)
         if w.perceptual:
@@ -216,13 +216,9 @@ class Objective(nn.Module):
         return weighted(w.model_dump(), L)
 
 
-def _kinds(batch: Batch) -> tuple[slice | Tensor, slice | Tensor]:
-    """The rows of which a true image may be known, and those of which C_exp has to say what their edits show.
-
-    Those are all and all where no photograph is among them; else the renders and the photographs.
-    """
-    photos = batch.photographed
-    return (slice(None), slice(None)) if photos is None else (~photos, photos)
+def _pairs(batch: Batch) -> slice | Tensor:
+    """The rows of which the true image is known, or may be."""
+    return slice(None) if batch.unpaired is None else ~batch.unpaired
 
 
 def weighted(weights: dict[str, float], terms: dict[str, Tensor]) -> Terms:

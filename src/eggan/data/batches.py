@@ -39,6 +39,9 @@ NOBODY = -100
 SOURCE_NOISE = 0.08
 """Standard deviation of what is added to u_i of every second randomised source: about what the estimator errs by."""
 
+LIPS_OF_JAW = 0.6
+"""An AU 26 comes with so much of AU 25 at least: facsynth's rule."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -50,8 +53,8 @@ class Batch:
         c_i: their identities' classes, int64 (B,); `NOBODY` for photographs.
         u_t: target AU intensities / 5, (B, 17).
         I_t: the true image of that target, same person and session, (B, 3, S, S); None where it is not known.
-        photographed: which rows show a photograph, bool (B,) on the CPU: no true image is known, and I_t is I_i. None
-            where no row does.
+        unpaired: which rows are asked for what no image shows, bool (B,) on the CPU: I_t is some other image there.
+            None where no row is, or where there is no I_t.
     """
 
     I_i: Tensor
@@ -59,12 +62,12 @@ class Batch:
     c_i: Tensor
     u_t: Tensor
     I_t: Tensor | None
-    photographed: Tensor | None = None
+    unpaired: Tensor | None = None
 
     def __getitem__(self, rows: slice | Tensor) -> Batch:
         """Some of the rows, by a slice or as bool (B,) says, as a batch."""
-        I_t, photographed = (x if x is None else x[rows] for x in (self.I_t, self.photographed))
-        return Batch(self.I_i[rows], self.u_i[rows], self.c_i[rows], self.u_t[rows], I_t, photographed)
+        I_t, unpaired = (x if x is None else x[rows] for x in (self.I_t, self.unpaired))
+        return Batch(self.I_i[rows], self.u_i[rows], self.c_i[rows], self.u_t[rows], I_t, unpaired)
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def draw_batch(
     from_neutral: float = 0.0,
     randomised: bool = False,
     photos: Photographs | None = None,
-    photographed: int = 0,
+    unpaired: int = 0,
 ) -> Batch:
     """Draw sources at random and a target for each.
 
@@ -137,8 +140,8 @@ def draw_batch(
         randomised: faces are placed and lit as photographs may be, some with beards, and u_i is as inexact as an
             estimator's.
         photos: photographs that lend their background and tone.
-        photographed: where n > 0, every n-th source is one of `photos` itself; about half of those are asked for the
-            AUs of any row, the others for their own but one, which is drawn.
+        unpaired: where n > 0, every n-th source is one of `photos` itself, and about half of those are asked for the
+            AUs of any row, the others for their own but one, which is drawn; so is the face after each.
 
     Returns:
         The part of an augmented batch; a source and its `I_t` are treated alike, and mirrored where neither is of one
@@ -171,20 +174,19 @@ def draw_batch(
     if photos is not None:
         behind = photos.images[torch.randint(len(photos.images), (batch_size,), generator=generator)[part]]
         setting = draw_setting(batch_size, generator)
-        if photographed:
+        if unpaired:
             assert photos.u is not None, "sources need AUs"
-            new = torch.arange(batch_size) % photographed == 0
+            turn = torch.arange(batch_size) % unpaired
+            photo, new = turn == 0, turn <= 1
             j = torch.randint(len(photos.images), (batch_size,), generator=generator)
-            pixels[new[part]] = photos.images[j[part][new[part]]].unsqueeze(1)
-            u_i[new], c_i[new], setting[new] = photos.u[j[new]], NOBODY, 0
+            pixels[photo[part]] = photos.images[j[part][photo[part]]].unsqueeze(1)
+            u_i[photo], c_i[photo], setting[photo] = photos.u[j[photo]], NOBODY, 0
             if teeth is not None:
-                teeth[new] = 1
+                teeth[photo] = 1
             if beards is not None:
-                beards.parts[new] = 0
-            k = torch.randint(len(NUMBERS), (batch_size, 1), generator=generator)
-            one_set = photos.u[j].scatter(1, k, torch.rand(batch_size, 1, generator=generator))
-            one = new & (torch.rand(batch_size, generator=generator) < 0.5)
-            u_t[one] = one_set[one]
+                beards.parts[photo] = 0
+            one = new & ~(photo & (torch.rand(batch_size, generator=generator) < 0.5))
+            u_t[one] = _with_one_set(u_i, generator)[one]
 
     def own(x: Tensor) -> Tensor:
         return moved(x[part], device)
@@ -210,13 +212,22 @@ def draw_batch(
         c_i=own(c_i),
         u_t=own(u_t),
         I_t=images[:, 1].contiguous(memory_format=torch.channels_last) if paired else None,
-        photographed=None if new is None else new[part],
+        unpaired=None if new is None else new[part],
     )
 
 
 def _half(choices: Tensor, none: list[float], generator: torch.Generator) -> Tensor:
     """Choices (B, n) for about every second item, for the others those that change nothing."""
     return torch.where(torch.rand(len(choices), 1, generator=generator) < 0.5, choices, torch.tensor(none))
+
+
+def _with_one_set(u: Tensor, generator: torch.Generator) -> Tensor:
+    """AUs / 5 (B, 17) with one of each row set to anything; an open jaw parts the lips, as in every render."""
+    k = torch.randint(len(NUMBERS), (len(u), 1), generator=generator)
+    u = u.scatter(1, k, torch.rand(len(u), 1, generator=generator))
+    lips, jaw = NUMBERS.index(25), NUMBERS.index(26)
+    u[:, lips] = torch.maximum(u[:, lips], LIPS_OF_JAW * u[:, jaw])
+    return u
 
 
 def _source_noise(batch_size: int, generator: torch.Generator) -> Tensor:

@@ -55,7 +55,12 @@ def rival_card(config: RunConfig, step: int, about: str, sizes: dict[str, int]) 
 def _photographs(config: TrainConfig) -> str:
     if config.photos is None:
         return ""
-    part = f", and one of {config.photographed} sources is one, whose edit C_exp reads" if config.photographed else ""
+    part = ""
+    if config.unpaired:
+        part = (
+            f", and one of {config.unpaired} sources is one; of its edit, and of a render's that changes one AU, "
+            "C_exp alone says what it shows"
+        )
     return f"- **Photographs without labels**: `{config.photos.name}`, for backgrounds and tones{part}\n"
 
 

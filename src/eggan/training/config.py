@@ -45,10 +45,10 @@ class TrainConfig(JudgedConfig):
         check_halvings(self.image_size, self.critic_widths)
         if self.critic_is_told and not w.paired:
             raise ValueError("critic_is_told needs losses.paired above 0: real is the true image of what was asked for")
-        if self.photographed and w.identity:
-            raise ValueError("photographed needs losses.identity=0: nobody says who is on photographs")
-        if self.photographed and not w.au:
-            raise ValueError("photographed needs losses.au above 0: nothing else says what their edits are to show")
+        if self.unpaired and w.identity:
+            raise ValueError("unpaired needs losses.identity=0: nobody says who is on photographs")
+        if self.unpaired and not w.au:
+            raise ValueError("unpaired needs losses.au above 0: nothing else says what those edits are to show")
         return self
 
     @property

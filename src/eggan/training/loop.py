@@ -172,8 +172,8 @@ def describe(config: RunConfig) -> str:
             networks["C_exp"] = AttributeClassifier(config.classifiers.width, len(NUMBERS) * LEVELS)
     lines = [f"{name:8}{_size(network):>13,}" for name, network in networks.items() if network is not None]
     if _needs_C_id(config):
-        width = config.classifiers.width
-        lines.append(f"{'C_id':8}{_size(AttributeClassifier(width, 1).stages):>13,} + {8 * width + 1} for each person")
+        one = AttributeClassifier(config.classifiers.width, 1)
+        lines.append(f"{'C_id':8}{_size(one.stages):>13,} + {_size(one.fc):,} for each person")
     return config.to_yaml() + "\n# parameters\n" + "".join(f"# {line}\n" for line in lines)
 
 
@@ -308,7 +308,7 @@ def _judges(
     config: TrainConfig, faces: Faces, crops: Tensor | None, out: Path, console: Console, device: torch.device
 ) -> tuple[Judges, str | None]:
     w, cache, say = config.losses, out.parent / "classifiers", lambda line: console.print(line, highlight=False)
-    seen = crops if config.photographed else None
+    seen = crops if config.unpaired else None
     C_exp = classifier("C_exp", config, faces, cache, say, device, seen) if config.losses.au else None
     vgg19 = official_vgg19(w.vgg19, VGG19Stage3) if w.perceptual and w.vgg19 else None
     C_id = classifier("C_id", config, faces, cache, say, device) if _needs_C_id(config) else None
@@ -320,7 +320,7 @@ def _judges(
 
 
 def _photographs(config: RunConfig, crops: Tensor, objective: Method) -> Photographs:
-    if not config.photographed:
+    if not config.unpaired:
         return Photographs(crops, None)
     assert isinstance(objective, Objective), "only EGGAN begins at photographs"
     assert objective.C_exp is not None, "the configuration asks for it"

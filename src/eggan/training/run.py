@@ -73,11 +73,11 @@ class Run:
                 f"batch_size {config.batch_size} does not divide among {process.num_processes} processes with "
                 f"accumulate {config.accumulate}: choose a multiple of {pieces}."
             )
-        if config.photographed and share % config.photographed:
+        if config.unpaired and share % config.unpaired:
             raise EgganError(
-                f"batch_size {config.batch_size} leaves pieces of {share} images, of which photographed="
-                f"{config.photographed} would not take the same number each: choose a multiple of "
-                f"{pieces * config.photographed}."
+                f"batch_size {config.batch_size} leaves pieces of {share} images, of which unpaired="
+                f"{config.unpaired} would not take the same number each: choose a multiple of "
+                f"{pieces * config.unpaired}."
             )
         first = process.process_index * config.accumulate * share
         self.part = slice(first, first + config.accumulate * share)
@@ -188,7 +188,7 @@ class Run:
             from_neutral=c.from_neutral,
             randomised=c.randomised,
             photos=self.photos,
-            photographed=c.photographed,
+            unpaired=c.unpaired,
         )
         noise = self.objective.draw_noise(c.batch_size, self.generator)
         own = [x if x is None else moved(x[self.part], device) for x in noise]
