@@ -331,7 +331,7 @@ def test_dry_run_prints_the_papers_table_and_trains_nothing(tmp_path: Path) -> N
     result = CliRunner().invoke(cli.app, ["train", "--preset", "paper", "--dry-run", "--out", str(tmp_path / "run")])
     assert result.exit_code == 0
     assert "gradient_penalty: 20" in result.stdout
-    assert "# C_exp      20,082,214" in result.stdout
+    assert "# C_exp      20,865,574" in result.stdout
     assert not (tmp_path / "run").exists()
 
 
