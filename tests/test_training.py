@@ -322,7 +322,7 @@ def test_samples_show_people_of_whatever_sessions(make_faces_file: Callable[...,
 
 
 def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
-    toy: Callable[..., TrainConfig], tmp_path: Path
+    toy: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     config = toy("small-paper")
@@ -342,6 +342,9 @@ def test_a_classifier_is_trained_once_and_again_when_what_it_depends_on_changes(
         shutil.copy(config.data, shards / f"{n}.parquet")
         classifier("C_exp", config, read_faces(shards, 32), tmp_path / "cache", said.append)
         assert "trained" in said[-1]
+    monkeypatch.setattr(AttributeClassifier, "GRID", 1)
+    classifier("C_exp", config, faces, tmp_path / "cache", said.append)
+    assert "trained" in said[-1], "another version's network has another shape"
 
 
 def test_C_exp_reads_the_level_that_it_holds_for_likeliest_and_a_mirrored_face_alike() -> None:

@@ -61,7 +61,7 @@ def classifier(
     outputs = len(NUMBERS) * LEVELS if name == "C_exp" else len(faces.people)
     torch.manual_seed(config.seed + (1 if name == "C_exp" else 2))
     network = channels_last(AttributeClassifier(c.width, outputs, c.image_size)).to(device)
-    path = cache / f"{name}-{_depends_on(name, config, faces, photos)}.safetensors"
+    path = cache / f"{name}-{_depends_on(name, network, config, faces, photos)}.safetensors"
     if path.is_file():
         network.load_state_dict(load_file(path))
         say(f"{name} taken from {path}.")
@@ -189,7 +189,9 @@ def _identity_loss(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return identity_loss(logits, batch.c_i), (logits.argmax(1) == batch.c_i).float().mean()
 
 
-def _depends_on(name: str, config: JudgedConfig, faces: Faces, photos: Tensor | None) -> str:
+def _depends_on(
+    name: str, network: AttributeClassifier, config: JudgedConfig, faces: Faces, photos: Tensor | None
+) -> str:
     digest = hashlib.sha256()
     for path in faces.files:
         with path.open("rb") as file:
@@ -197,5 +199,6 @@ def _depends_on(name: str, config: JudgedConfig, faces: Faces, photos: Tensor | 
     if photos is not None:
         digest.update(photos.numpy().tobytes())
     facts = [name, config.seed, config.image_size, config.precision, config.randomised, config.classifiers.model_dump()]
-    digest.update(json.dumps(facts).encode())
+    shapes = [tuple(parameter.shape) for parameter in network.parameters()]
+    digest.update(json.dumps([*facts, shapes]).encode())
     return digest.hexdigest()[:16]
