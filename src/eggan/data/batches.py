@@ -38,7 +38,6 @@ NOBODY = -100
 """Class of a photograph's person, which a cross-entropy leaves out."""
 SOURCE_NOISE = 0.08
 """Standard deviation of what is added to u_i of every second randomised source: about what the estimator errs by."""
-
 LIPS_OF_JAW = 0.6
 """An AU 26 comes with so much of AU 25 at least: facsynth's rule."""
 

@@ -170,10 +170,10 @@ def describe(config: RunConfig) -> str:
         }
         if config.losses.au:
             networks["C_exp"] = AttributeClassifier(config.classifiers.width, len(NUMBERS) * LEVELS)
+        C_id = AttributeClassifier(config.classifiers.width, 1)
     lines = [f"{name:8}{_size(network):>13,}" for name, network in networks.items() if network is not None]
     if _needs_C_id(config):
-        one = AttributeClassifier(config.classifiers.width, 1)
-        lines.append(f"{'C_id':8}{_size(one.stages):>13,} + {_size(one.fc):,} for each person")
+        lines.append(f"{'C_id':8}{_size(C_id.stages):>13,} + {_size(C_id.fc):,} for each person")
     return config.to_yaml() + "\n# parameters\n" + "".join(f"# {line}\n" for line in lines)
 
 
