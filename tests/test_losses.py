@@ -29,6 +29,7 @@ from eggan.losses import (
     paired_loss,
     perceptual_loss,
     reconstruction_loss,
+    shade_loss,
 )
 
 AT = ("data", "interpolates")
@@ -470,3 +471,11 @@ def test_paint_loss_teaches_the_colour_alone() -> None:
     paint_loss(mask, colour, torch.full((2, 3, 4, 4), 2.0)).backward()
     assert mask.grad is None
     torch.testing.assert_close(colour.grad, (-mask / 96).expand(2, 3, 4, 4))
+
+
+def test_shade_loss_prices_light_and_dark_alike() -> None:
+    shade = torch.tensor([0.5, -0.3, 0.0, 0.0]).view(2, 1, 1, 2).requires_grad_(True)
+    loss = shade_loss(shade)
+    assert loss.item() == pytest.approx(0.8 / 4)
+    loss.backward()
+    torch.testing.assert_close(shade.grad, torch.tensor([0.25, -0.25, 0.0, 0.0]).view(2, 1, 1, 2))

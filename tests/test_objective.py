@@ -425,3 +425,16 @@ def test_an_edit_without_a_true_image_counts_by_what_C_exp_reads_alone(
     plain = terms(batch)
     assert all(plain[name] != told[name] for name in ("paired", "adversarial", "D_img", "paint"))
     assert all(plain[name] == told[name] for name in ("au", "mask")), "what needs no true image counts everywhere"
+
+
+def test_shade_is_priced_where_no_true_image_says_how_light_falls(batch: Batch) -> None:
+    objective = compose_objective("losses.shade=2", "losses.mask=0", "losses.au=1", "unpaired=3", "photos=there")
+    unpaired = torch.tensor([True, False, True, False])
+    mixed = replace(batch, unpaired=unpaired)
+    out = objective.perform(mixed)
+    assert out.fields is not None
+    fields = out.fields._replace(shade=torch.tensor([0.1, 0.6, -0.3, 0.6]).view(4, 1, 1, 1))
+    loss = objective.generator_loss(mixed, out._replace(fields=fields))
+    assert loss.terms["shade"].item() == pytest.approx(0.2)
+    parts = 100 * loss.terms["paired"] + loss.terms["au"] + 2 * loss.terms["shade"]
+    torch.testing.assert_close(loss.total.detach(), parts)

@@ -1,4 +1,4 @@
-"""Eq. 1 to 6, one pure function an equation, and the two terms that the compose form adds.
+"""Eq. 1 to 6, one pure function an equation, and the terms that the compose form adds.
 
 Symbols are the paper's: source image I_i, edit Ĩ_i = G(l_i | u_t), self-reconstruction Î_i = G(l_i | u_i). Images are
 (B, 3, S, S) in [-1, 1]. Every function returns a scalar, a mean over the batch.
@@ -31,6 +31,7 @@ __all__ = [
     "paired_loss",
     "perceptual_loss",
     "reconstruction_loss",
+    "shade_loss",
 ]
 
 TYPICAL_CHANGE = 0.05
@@ -207,3 +208,11 @@ def paint_loss(mask: Tensor, colour: Tensor, I_t: Tensor) -> Tensor:
         I_t: the true image of the target, (B, 3, S, S).
     """
     return (mask.detach() * (colour - I_t).abs()).mean()
+
+
+def shade_loss(shade: Tensor) -> Tensor:
+    """Not in the paper: the mean of |s|, s the compose head's shade (B, 1, S, S), of edits whose true image is unknown.
+
+    There Eq. 3 alone says how light falls, and C_exp takes a bright cheek for a smile.
+    """
+    return shade.abs().mean()

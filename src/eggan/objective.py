@@ -25,6 +25,7 @@ from eggan.losses import (
     paired_loss,
     perceptual_loss,
     reconstruction_loss,
+    shade_loss,
 )
 from eggan.model import EGGAN, LatentForm
 from eggan.networks import (
@@ -62,6 +63,8 @@ class LossConfig(BaseModel):
     """Whether `paired` counts each pair by the inverse of how much it changes."""
     mask: float = Field(0.0, ge=0)
     paint: float = Field(0.0, ge=0)
+    shade: float = Field(0.0, ge=0)
+    """Of edits whose true image is unknown."""
     vgg19: str | None = None
     """File with the official VGG19 weights for Eq. 5; without it φ₃ is the same layer of C_id."""
 
@@ -213,6 +216,8 @@ class Objective(nn.Module):
             L["mask"] = mask_loss(out.fields.mask)
         if w.paint and out.fields is not None:
             L["paint"] = paint_loss(out.fields.mask[known], out.fields.colour[known], _present(pairs.I_t))
+        if w.shade and out.fields is not None and batch.unpaired is not None:
+            L["shade"] = shade_loss(out.fields.shade[batch.unpaired])
         return weighted(w.model_dump(), L)
 
 

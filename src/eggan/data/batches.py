@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -147,64 +148,36 @@ def draw_batch(
         side.
     """
     faces = rows.faces
-    i = torch.randint(len(faces), (batch_size,), generator=generator)
-    if paired:
-        order, shot, first, size = rows.shots
-        step = torch.rand(batch_size, generator=generator) * size[shot[i]]
-        t = order[first[shot[i]] + step.long()]
-        if from_neutral:
-            i = torch.where(torch.rand(batch_size, generator=generator) < from_neutral, rows.neutral[i], i)
-    else:
-        t = torch.randint(len(faces), (batch_size,), generator=generator)
-    look = draw_look(batch_size, generator)
-    look[:, 0] *= ~(rows.one_sided[i] | rows.one_sided[t])
-    teeth = beards = place = light = shadow = behind = setting = new = None
+    i, t = _draw_rows(rows, batch_size, paired, from_neutral, generator)
     shown = torch.stack([i, t], dim=1)[part] if paired else i[part].unsqueeze(1)
-    pixels = faces.images[shown]
+    pixels, landmarks = faces.images[shown], None
     u_i, c_i, u_t = faces.action_units[i] / MAX_INTENSITY, rows.classes[i], faces.action_units[t] / MAX_INTENSITY
+    looks = _Looks(draw_look(batch_size, generator))
+    looks.look[:, 0] *= ~(rows.one_sided[i] | rows.one_sided[t])
     if randomised:
-        teeth = draw_teeth(batch_size, generator)
-        if faces.landmarks is not None:
-            beards = draw_beards(batch_size, pixels.shape[-1], generator)
-        place = _half(draw_place(batch_size, generator), AS_IT_STANDS, generator)
-        light = _half(draw_light(batch_size, generator), AS_IT_IS_LIT, generator)
-        shadow = draw_shadow(batch_size, generator)
+        landmarks = None if faces.landmarks is None else faces.landmarks[shown]
+        looks = _randomised(looks, pixels.shape[-1], landmarks is not None, generator)
         u_i = (u_i + _source_noise(batch_size, generator)).clamp(0, 1)
+    behind = new = None
     if photos is not None:
         behind = photos.images[torch.randint(len(photos.images), (batch_size,), generator=generator)[part]]
-        setting = draw_setting(batch_size, generator)
+        looks = looks._replace(setting=draw_setting(batch_size, generator))
         if unpaired:
             assert photos.u is not None, "sources need AUs"
             turn = torch.arange(batch_size) % unpaired
             photo, new = turn == 0, turn <= 1
             j = torch.randint(len(photos.images), (batch_size,), generator=generator)
             pixels[photo[part]] = photos.images[j[part][photo[part]]].unsqueeze(1)
-            u_i[photo], c_i[photo], setting[photo] = photos.u[j[photo]], NOBODY, 0
-            if teeth is not None:
-                teeth[photo] = 1
-            if beards is not None:
-                beards.parts[photo] = 0
+            u_i[photo], c_i[photo] = photos.u[j[photo]], NOBODY
+            looks.spare(photo)
             one = new & ~(photo & (torch.rand(batch_size, generator=generator) < 0.5))
             u_t[one] = _with_one_set(u_i, generator)[one]
 
     def own(x: Tensor) -> Tensor:
         return moved(x[part], device)
 
-    images = with_look(moved(pixels, device), own(look))
-    if teeth is not None:
-        images = with_teeth(images, own(teeth))
-    if beards is not None and faces.landmarks is not None:
-        points = faces.landmarks[shown]
-        points[..., 0] *= 1 - 2 * look[part][:, :1, None]
-        images = with_beards(images, moved(points, device), Beards(*map(own, beards)))
-    if place is not None:
-        images = with_place(images, own(place))
-    if setting is not None and behind is not None:
-        images = with_setting(images, to_floats(moved(behind, device)), own(setting))
-    if shadow is not None:
-        images = with_shadow(images, own(shadow))
-    if light is not None:
-        images = with_light(images, own(light))
+    landmarks, behind = (x if x is None else moved(x, device) for x in (landmarks, behind))
+    images = _shown(moved(pixels, device), landmarks, behind, looks.each(own))
     return Batch(
         I_i=images[:, 0].contiguous(memory_format=torch.channels_last),
         u_i=own(u_i),
@@ -213,6 +186,86 @@ def draw_batch(
         I_t=images[:, 1].contiguous(memory_format=torch.channels_last) if paired else None,
         unpaired=None if new is None else new[part],
     )
+
+
+class _Looks(NamedTuple):
+    """How items are shown: choices of `eggan.data.appearance` and of beards, a row an item; None where nobody's."""
+
+    look: Tensor
+    teeth: Tensor | None = None
+    beards: Beards | None = None
+    place: Tensor | None = None
+    light: Tensor | None = None
+    shadow: Tensor | None = None
+    setting: Tensor | None = None
+
+    def spare(self, photo: Tensor) -> None:
+        """Leave photographs, bool (B,), the teeth, chins and surroundings that they have."""
+        if self.teeth is not None:
+            self.teeth[photo] = 1
+        if self.beards is not None:
+            self.beards.parts[photo] = 0
+        if self.setting is not None:
+            self.setting[photo] = 0
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> _Looks:
+        """The same with every tensor changed."""
+        beards = None if self.beards is None else Beards(*map(change, self.beards))
+        others = {name: change(x) for name, x in self._asdict().items() if isinstance(x, Tensor)}
+        return _Looks(**others, beards=beards)
+
+
+def _draw_rows(
+    rows: TrainingRows, batch_size: int, paired: bool, from_neutral: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Rows of sources and of their targets, int64 (B,) each."""
+    i = torch.randint(len(rows.faces), (batch_size,), generator=generator)
+    if not paired:
+        return i, torch.randint(len(rows.faces), (batch_size,), generator=generator)
+    order, shot, first, size = rows.shots
+    step = torch.rand(batch_size, generator=generator) * size[shot[i]]
+    t = order[first[shot[i]] + step.long()]
+    if from_neutral:
+        i = torch.where(torch.rand(batch_size, generator=generator) < from_neutral, rows.neutral[i], i)
+    return i, t
+
+
+def _randomised(looks: _Looks, side: int, bearded: bool, generator: torch.Generator) -> _Looks:
+    """Placed and lit as photographs may be, with teeth as warm as people's, some with beards."""
+    b = len(looks.look)
+    return looks._replace(
+        teeth=draw_teeth(b, generator),
+        beards=draw_beards(b, side, generator) if bearded else None,
+        place=_half(draw_place(b, generator), AS_IT_STANDS, generator),
+        light=_half(draw_light(b, generator), AS_IT_IS_LIT, generator),
+        shadow=draw_shadow(b, generator),
+    )
+
+
+def _shown(pixels: Tensor, landmarks: Tensor | None, behind: Tensor | None, looks: _Looks) -> Tensor:
+    """Faces uint8 (B, K, 3, S, S) as these looks have them: float32 in [-1, 1].
+
+    Args:
+        pixels: the faces.
+        landmarks: theirs, (B, K, 68, 2), for beards.
+        behind: photographs uint8 (B, 3, S, S), for the setting.
+        looks: the choices.
+    """
+    images = with_look(pixels, looks.look)
+    if looks.teeth is not None:
+        images = with_teeth(images, looks.teeth)
+    if looks.beards is not None and landmarks is not None:
+        mirror = torch.stack([1 - 2 * looks.look[:, 0], torch.ones_like(looks.look[:, 0])], dim=1)
+        images = with_beards(images, landmarks * mirror[:, None, None], looks.beards)
+    if looks.place is not None:
+        images = with_place(images, looks.place)
+    if looks.setting is not None and behind is not None:
+        images = with_setting(images, to_floats(behind), looks.setting)
+    if looks.shadow is not None:
+        images = with_shadow(images, looks.shadow)
+    if looks.light is not None:
+        images = with_light(images, looks.light)
+    return images
 
 
 def _half(choices: Tensor, none: list[float], generator: torch.Generator) -> Tensor:

@@ -49,6 +49,8 @@ class TrainConfig(JudgedConfig):
             raise ValueError("unpaired needs losses.identity=0: nobody says who is on photographs")
         if self.unpaired and not w.au:
             raise ValueError("unpaired needs losses.au above 0: nothing else says what those edits are to show")
+        if w.shade and not self.unpaired:
+            raise ValueError("losses.shade needs unpaired above 2: pairs say themselves how light falls")
         return self
 
     @property
