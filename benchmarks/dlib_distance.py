@@ -1,10 +1,11 @@
-"""How far a smile itself moves a face by dlib's distance: true images by intensity, edits of photographs by strength.
+"""How far a smile itself moves a face by dlib's distance: true images by intensity, edits by strength and by part.
 
     OMP_NUM_THREADS=1 python benchmarks/dlib_distance.py ../shared/photos portrait
 
 True images: of each split the first 400 happy ones that have a neutral image of the same person and session, by AU 12.
 Edits: the photographs of `photograph_edits.py`, made happy at a strength, and how much the built-in estimator reads
-AU 12 to have risen.
+AU 12 to have risen. Parts: the same edits, and those of 40 neutral renders of val, whole, by the flow alone, by what
+happens above the eyes' lower edge alone, and by all but that; and how far the flow moves pixels.
 """
 
 import argparse
@@ -15,12 +16,13 @@ import numpy as np
 import torch
 from photograph_edits import TARGETS, photographs, tensor
 
-from eggan.action_units import NUMBERS
+from eggan.action_units import MAX_INTENSITY, NUMBERS
 from eggan.annotate import read_crops
 from eggan.data import read_faces
 from eggan.editor import Editor
 from eggan.estimator import ActionUnitEstimator
 from eggan.evaluation.judges import DlibJudge
+from eggan.networks import Fields, compose
 from eggan.pixels import to_floats
 
 SMILE = [NUMBERS.index(number) for number in (6, 12, 25)]
@@ -28,6 +30,9 @@ AU_12 = NUMBERS.index(12)
 INTENSITIES = (0, 2, 2.5, 3, 3.5, 4, 4.5, 5.1)
 STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 BOUND = 0.35
+RENDERS = 40
+BELOW_EYES = 64
+"""Of 128 rows, where the eyes' part of the face ends."""
 
 
 def true_images(dlib: DlibJudge) -> None:
@@ -65,6 +70,33 @@ def edits(dlib: DlibJudge, editor: Editor, name: str, images: list[np.ndarray]) 
         print(f"| {strength} | {distance:.2f} | {rise:.1f} |", flush=True)
 
 
+@torch.inference_mode()
+def parts(dlib: DlibJudge, editor: Editor, name: str, images: list[np.ndarray]) -> None:
+    model, x = editor.model, tensor(images)
+    code = model.encode(x, editor.estimator.read(x) / MAX_INTENSITY)
+    happy = torch.tensor([TARGETS["happy"][number] / MAX_INTENSITY for number in NUMBERS])
+    fields = model.fields(code, happy.expand(len(x), -1))
+    rows = torch.arange(fields.mask.shape[-1]).view(-1, 1) + 0.5
+    upper = ((BELOW_EYES - rows) / 1.5).sigmoid()
+    still = torch.zeros_like(fields.mask)
+    shown = {
+        "whole": fields,
+        "flow alone": fields._replace(mask=still, shade=still),
+        "eyes and brows alone": Fields(*(field * upper for field in fields)),
+        "all but these": Fields(*(field * (1 - upper) for field in fields)),
+    }
+    before = dlib.embed(x)
+    figures = [(dlib.embed(compose(x, part)) - before).norm(dim=1).median().item() for part in shown.values()]
+    pixels = fields.flow.norm(dim=1).mean().item() * BELOW_EYES
+    print(f"| {name} | {pixels:.2f} | {' | '.join(f'{figure:.2f}' for figure in figures)} |", flush=True)
+
+
+def renders() -> list[np.ndarray]:
+    faces = read_faces(Path("data/facsynth/val.parquet"), 128)
+    rows = np.flatnonzero(faces.emotion == "neutral")
+    return list(faces.images[torch.from_numpy(rows[:: len(rows) // RENDERS][:RENDERS])].permute(0, 2, 3, 1).numpy())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
@@ -72,8 +104,14 @@ def main() -> None:
     arguments = parser.parse_args()
     dlib, editor = DlibJudge(), Editor.from_pretrained(arguments.model)
     true_images(dlib)
-    for name, images in photographs(arguments.photos).items():
+    sets = photographs(arguments.photos)
+    for name, images in sets.items():
         edits(dlib, editor, name, list(images.values()))
+    print("\n## By part\n\n| | flow, pixels of 128 | whole | flow alone | eyes and brows alone | all but these |")
+    print("|---|---|---|---|---|---|")
+    parts(dlib, editor, "renders of val", renders())
+    for name, images in sets.items():
+        parts(dlib, editor, name, list(images.values()))
 
 
 if __name__ == "__main__":
