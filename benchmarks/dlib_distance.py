@@ -86,7 +86,7 @@ def parts(dlib: DlibJudge, editor: Editor, name: str, images: list[np.ndarray]) 
         "all but these": Fields(*(field * (1 - upper) for field in fields)),
     }
     before = dlib.embed(x)
-    figures = [(dlib.embed(compose(x, part)) - before).norm(dim=1).median().item() for part in shown.values()]
+    figures = [(dlib.embed(compose(x, part)) - before).norm(dim=1).quantile(0.5).item() for part in shown.values()]
     pixels = fields.flow.norm(dim=1).mean().item() * BELOW_EYES
     print(f"| {name} | {pixels:.2f} | {' | '.join(f'{figure:.2f}' for figure in figures)} |", flush=True)
 
