@@ -87,7 +87,7 @@ def parts(dlib: DlibJudge, editor: Editor, name: str, images: list[np.ndarray]) 
     }
     before = dlib.embed(x)
     figures = [(dlib.embed(compose(x, part)) - before).norm(dim=1).quantile(0.5).item() for part in shown.values()]
-    pixels = fields.flow.norm(dim=1).mean().item() * BELOW_EYES
+    pixels = fields.flow.norm(dim=1).mean().item() * len(rows) / 2
     print(f"| {name} | {pixels:.2f} | {' | '.join(f'{figure:.2f}' for figure in figures)} |", flush=True)
 
 
