@@ -5,7 +5,7 @@
 True images: of each split the first 400 happy ones that have a neutral image of the same person and session, by AU 12.
 Edits: the photographs of `photograph_edits.py`, made happy at a strength, and how much the built-in estimator reads
 AU 12 to have risen. Parts: the same edits, and those of 40 neutral renders of val, whole, by the flow alone, by what
-happens above the eyes' lower edge alone, and by all but that; and how far the flow moves pixels.
+happens in the upper half of the crop alone, and by all but that; and how far the flow moves pixels.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from eggan.editor import Editor
 from eggan.estimator import ActionUnitEstimator
 from eggan.evaluation.judges import DlibJudge
 from eggan.networks import Fields, compose
-from eggan.pixels import to_floats
+from eggan.pixels import middles, to_floats
 
 SMILE = [NUMBERS.index(number) for number in (6, 12, 25)]
 AU_12 = NUMBERS.index(12)
@@ -31,8 +31,8 @@ INTENSITIES = (0, 2, 2.5, 3, 3.5, 4, 4.5, 5.1)
 STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 BOUND = 0.35
 RENDERS = 40
-BELOW_EYES = 64
-"""Of 128 rows, where the eyes' part of the face ends."""
+HALF = 64
+"""Half the side of a crop in pixels; eyes and brows lie in its upper half."""
 
 
 def true_images(dlib: DlibJudge) -> None:
@@ -76,8 +76,7 @@ def parts(dlib: DlibJudge, editor: Editor, name: str, images: list[np.ndarray]) 
     code = model.encode(x, editor.estimator.read(x) / MAX_INTENSITY)
     happy = torch.tensor([TARGETS["happy"][number] / MAX_INTENSITY for number in NUMBERS])
     fields = model.fields(code, happy.expand(len(x), -1))
-    rows = torch.arange(fields.mask.shape[-1]).view(-1, 1) + 0.5
-    upper = ((BELOW_EYES - rows) / 1.5).sigmoid()
+    upper = (-middles(fields.mask.shape[-1]).view(-1, 1) * HALF / 1.5).sigmoid()
     still = torch.zeros_like(fields.mask)
     shown = {
         "whole": fields,
@@ -87,7 +86,7 @@ def parts(dlib: DlibJudge, editor: Editor, name: str, images: list[np.ndarray]) 
     }
     before = dlib.embed(x)
     figures = [(dlib.embed(compose(x, part)) - before).norm(dim=1).quantile(0.5).item() for part in shown.values()]
-    pixels = fields.flow.norm(dim=1).mean().item() * len(rows) / 2
+    pixels = fields.flow.norm(dim=1).mean().item() * HALF
     print(f"| {name} | {pixels:.2f} | {' | '.join(f'{figure:.2f}' for figure in figures)} |", flush=True)
 
 

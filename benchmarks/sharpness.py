@@ -4,8 +4,8 @@
 
 The first six London neutrals, as they are (640 pixels) and enlarged to 2,000 with a grain of single pixels laid over
 them, since no larger photographs are at hand. Detail is what differs from the mean of 5×5 pixels, root of its mean
-square over the pixels that the edit changes, as a share of that of the source there. The last column is what a
-picture keeps that was edited at the model's size and enlarged: detail of the source halved to 128 pixels' crop scale.
+square over the pixels that an edit changes, as a share of that of the source there; in the last column, that of the
+source itself where it was shrunk until the face's crop has 128 pixels, and enlarged again.
 """
 
 import argparse

@@ -213,6 +213,6 @@ def paint_loss(mask: Tensor, colour: Tensor, I_t: Tensor) -> Tensor:
 def shade_loss(shade: Tensor) -> Tensor:
     """Not in the paper: the mean of |s|, s the compose head's shade (B, 1, S, S), of edits whose true image is unknown.
 
-    There Eq. 3 alone says how light falls, and C_exp takes a bright cheek for a smile.
+    There Eq. 3 alone says how light falls, and light can please C_exp where no expression is.
     """
     return shade.abs().mean()
