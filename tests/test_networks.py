@@ -384,6 +384,18 @@ def test_a_flow_of_k_pixels_fetches_each_pixel_from_k_pixels_on(right: int, down
     torch.testing.assert_close(out, source[:, :, y][:, :, :, x], rtol=0, atol=2e-5)
 
 
+def test_half_a_pixel_of_a_finer_source_is_fetched_by_cubic_convolution() -> None:
+    """Of Keys (1981) with a = -3/4; at the fields' own side the mean of two neighbours, with which G learned."""
+    source, fields = 0.8 * images(2, 64), still(2, 32)
+    fields.flow[:, 0] = 1 / 64
+    out = compose(source, fields)
+    columns = [source[..., k : k + 61] for k in range(4)]  # one before, the two that it lies between, one after
+    cubic = sum(w * column for w, column in zip((-0.09375, 0.59375, 0.59375, -0.09375), columns, strict=True))
+    torch.testing.assert_close(out[..., 1:62], cubic.clamp(-1, 1), rtol=0, atol=2e-5)
+    out = compose(source, still(2, 64)._replace(flow=fields.flow[..., :1, :1].expand(2, 2, 64, 64)))
+    torch.testing.assert_close(out[..., :-1], (source[..., :-1] + source[..., 1:]) / 2, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("gain", [0.5, 1.25, 2.0])
 def test_shade_multiplies_the_light_keeps_it_warm_and_stops_at_white(gain: float) -> None:
     source = images()

@@ -384,17 +384,21 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
 
     Args:
         source: images (B, 3, H, H) in [-1, 1]; H may exceed the fields' side.
-        fields: flow, shade, mask and colour, resampled bilinearly to H.
+        fields: flow, shade, mask and colour, resampled bilinearly to H. Where that is not their own side, the source is
+            warped by bicubic interpolation, which spares fine detail; there by bilinear, with which G learned.
 
     Returns:
         Images (B, 3, H, H) in [-1, 1]. Zero flow, shade and mask give the source itself.
     """
     h, w = source.shape[-2:]
-    if fields.mask.shape[-2:] != (h, w):
+    as_learned = fields.mask.shape[-2:] == (h, w)
+    if not as_learned:
         fields = Fields(*(interpolate(field, (h, w), mode="bilinear", align_corners=False) for field in fields))
     x, y = (middles(side, source.device) for side in (w, h))
     still = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # `affine_grid`, which autocast would round
-    warped = grid_sample(source, still + fields.flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    there = still + fields.flow.permute(0, 2, 3, 1)
+    mode = "bilinear" if as_learned else "bicubic"  # which overshoots
+    warped = grid_sample(source, there, mode, padding_mode="border", align_corners=False).clamp(-1, 1)
     shade = fields.shade * torch.tensor(WARMTH_OF_SHADE, device=source.device).view(3, 1, 1)
     shaded = ((warped + 1) * shade.exp() - 1).clamp(max=1)
     return fields.mask * fields.colour + (1 - fields.mask) * shaded

@@ -7,6 +7,7 @@ same numbers as if it had not. `accelerate launch` runs it on several processes,
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import json
 import shutil
@@ -261,10 +262,13 @@ class _Files:
 def _process() -> PartialState:
     """This process among those of `accelerate launch`: on a GPU, or on the CPU where none is or `--cpu` says so.
 
-    The others wait while the first one trains C_exp and C_id, so they must not give up after minutes.
+    The others wait while the first one trains C_exp and C_id, so they must not give up after minutes. The group is left
+    before the interpreter ends: gloo's threads, if they still run then, now and then abort a process that is done.
     """
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-    return PartialState(cpu=cpu, timeout=timedelta(days=2))
+    process = PartialState(cpu=cpu, timeout=timedelta(days=2))
+    atexit.register(process.destroy_process_group)
+    return process
 
 
 def _agreed(process: PartialState, flag: bool) -> bool:
