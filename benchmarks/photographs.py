@@ -82,7 +82,8 @@ def check(estimator: ActionUnitEstimator, folder: Path) -> None:
         difference = np.abs(read(estimator, others) - plain).mean(axis=0)
         worst = int(difference.argmax())
         print(f"| {name} | {difference.mean():.3f} | AU {NUMBERS[worst]}: {difference[worst]:.3f} |")
-    print(f"\nMean reading {plain.mean():.2f}; by AU {dict(zip(NUMBERS, plain.mean(axis=0).round(2), strict=True))}.")
+    by_au = ", ".join(f"{number}: {mean:.2f}" for number, mean in zip(NUMBERS, plain.mean(axis=0), strict=True))
+    print(f"\nMean reading {plain.mean():.2f}; by AU {by_au}.")
 
 
 def scaled(image: np.ndarray, gain: float) -> np.ndarray:
