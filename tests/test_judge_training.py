@@ -13,12 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from eggan.data import relight
-from eggan.data.beards import Beards
 from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator, EstimatorConfig, as_steps
-from eggan.training import clock, disturbance, estimator
+from eggan.training import clock, estimator
 from eggan.training.clock import by_the_clock, moving_average
-from eggan.training.disturbance import among_photographs, as_if_photographed, compress, dapple, occlude, randomise
+from eggan.training.disturbance import among_photographs, as_if_photographed, compress, occlude, randomise
 from eggan.training.photographs import aligned_crops
 
 Disturbance = Callable[[Tensor, torch.Generator], Tensor]
@@ -63,25 +62,14 @@ def test_the_moving_average_forgets_its_first_steps_and_keeps_counters() -> None
     assert average.module.num_batches_tracked.item() == 199
 
 
-@pytest.mark.parametrize("disturbed", [randomise, relight, dapple, occlude, compress])
-def test_disturbances_keep_shape_and_input_and_repeat_for_a_seed(images: Tensor, disturbed: Disturbance) -> None:
+@pytest.mark.parametrize("disturbance", [randomise, relight, occlude, compress])
+def test_disturbances_keep_shape_and_input_and_repeat_for_a_seed(images: Tensor, disturbance: Disturbance) -> None:
     before = images.clone()
-    first, again = (disturbed(images, torch.Generator().manual_seed(3)) for _ in range(2))
+    first, again = (disturbance(images, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(images, before)
     assert first.shape == images.shape
     assert not torch.equal(first, images)
-
-
-def test_dappled_light_is_of_all_colours_alike_and_changes_slowly(images: Tensor, generator: torch.Generator) -> None:
-    dark = 0.2 * images - 0.7  # so far from white that nothing is cut off
-    gain = (dapple(dark, generator) + 1) / (dark + 1)
-    assert_allclose(gain, gain[:, :1].expand_as(gain), rtol=1e-4)
-    dappled = gain.flatten(1).std(dim=1) > 1e-4
-    assert 0 < dappled.float().mean() < 1
-    assert_allclose(gain[~dappled], torch.ones_like(gain[~dappled]), rtol=1e-5)
-    steps, whole = gain.log().diff(dim=3).abs().amax(dim=(1, 2, 3)), gain.log().abs().amax(dim=(1, 2, 3))
-    assert (steps[dappled] < whole[dappled] / 2).all()
 
 
 def test_occlusion_covers_some_images_and_leaves_the_others(images: Tensor, generator: torch.Generator) -> None:
@@ -110,7 +98,7 @@ def test_renders_among_photographs_are_seen_in_their_surroundings_and_another_li
     generator: torch.Generator,
 ) -> None:
     grey, photos = torch.full((400, 3, 16, 16), 127, dtype=torch.uint8), torch.zeros(5, 3, 16, 16, dtype=torch.uint8)
-    x = among_photographs(grey, None, photos, generator)
+    x = among_photographs(grey, photos, generator)
     assert x.shape == grey.shape
     assert x.min() >= -1
     assert x.max() <= 1
@@ -120,25 +108,6 @@ def test_renders_among_photographs_are_seen_in_their_surroundings_and_another_li
     assert lit.float().mean() > 0.7
     assert not unlit.any()
     assert middle.max() > 0.1
-
-
-def test_a_beard_grows_by_the_landmarks_of_the_face_as_it_is_mirrored(
-    monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
-) -> None:
-    seen = {}
-
-    def shaved(x: Tensor, landmarks: Tensor, _: Beards) -> Tensor:
-        seen["leftmost"], seen["points"] = x[:, 0, 0, 0, 0], landmarks
-        return x
-
-    monkeypatch.setattr(disturbance, "with_beards", shaved)
-    ramp = torch.arange(32, dtype=torch.uint8).mul(7).expand(40, 3, 32, 32)
-    points = torch.rand(40, 68, 2, generator=generator)
-    among_photographs(ramp, points, ramp, generator)
-    mirrored = seen["leftmost"] > 0
-    assert 0 < mirrored.sum() < 40
-    right = points * torch.tensor([-1.0, 1.0])
-    assert torch.equal(seen["points"], torch.where(mirrored.view(-1, 1, 1), right, points).unsqueeze(1))
 
 
 def test_intensities_are_the_sum_of_their_steps() -> None:

@@ -127,8 +127,7 @@ def _fit_to_photographs(
     for step in track(range(c.steps), "training C_exp"):
         rows = draw_rows(telling, B, generator)
         u = (faces.action_units[rows] / MAX_INTENSITY).to(device)
-        landmarks = None if faces.landmarks is None else faces.landmarks[rows]
-        x = among_photographs(renders[rows], landmarks, photos, generator)
+        x = among_photographs(renders[rows], photos, generator)
         told = None
         if step >= TEACHER_FROM * c.steps:
             shown = photos[torch.randint(len(photos), (B // 2,), generator=generator)]

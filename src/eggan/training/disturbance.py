@@ -12,27 +12,25 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from eggan.contact_sheet import to_pictures
 from eggan.data.appearance import (
-    draw_look,
+    augment,
     draw_place,
     draw_setting,
     draw_shadow,
     draw_teeth,
     relight,
-    with_look,
     with_place,
     with_setting,
     with_shadow,
     with_teeth,
 )
-from eggan.data.beards import draw_beards, with_beards
 from eggan.pixels import to_floats
 
-__all__ = ["among_photographs", "as_if_photographed", "compress", "dapple", "disturb", "occlude", "randomise"]
+__all__ = ["among_photographs", "as_if_photographed", "compress", "disturb", "occlude", "randomise"]
 
 
 def disturb(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (B, 3, S, S) as who reads AUs must not mind them: some dappled, covered, compressed, all randomised."""
-    return randomise(compress(occlude(dapple(x, generator), generator), generator), generator)
+    """Images (B, 3, S, S) as those who read AUs must not mind them: some covered and compressed, all randomised."""
+    return randomise(compress(occlude(x, generator), generator), generator)
 
 
 def randomise(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -43,17 +41,6 @@ def randomise(x: Tensor, generator: torch.Generator) -> Tensor:
         amount = _uniform(0, 1, b, generator) * _sometimes(share, b, generator)
         x = torch.lerp(x, _smooth(x, factor), amount)
     return x + _uniform(0, 0.04, b, generator) * torch.randn(x.shape, generator=generator)
-
-
-def dapple(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Every second image (B, 3, S, S) in light and shade that come and go over a fifth of the side, as under leaves.
-
-    A cheek that is a little lighter is no smile: who reads AUs off such light would have an editor paint it.
-    """
-    b, side = len(x), x.shape[-1]
-    amount = _uniform(0, 0.35, b, generator) * _sometimes(0.5, b, generator)
-    field = interpolate(torch.randn(b, 1, 5, 5, generator=generator), size=side, mode="bicubic", align_corners=True)
-    return ((x + 1) * (amount * field).exp() - 1).clamp(max=1)
 
 
 def occlude(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -82,20 +69,14 @@ def compress(x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
-def among_photographs(renders: Tensor, landmarks: Tensor | None, photos: Tensor, generator: torch.Generator) -> Tensor:
+def among_photographs(renders: Tensor, photos: Tensor, generator: torch.Generator) -> Tensor:
     """Renders uint8 (B, 3, S, S) as photographs uint8 (M, 3, S, S) show faces: float32 (B, 3, S, S) in [-1, 1].
 
-    Their teeth as warm as people's, some with beards where landmarks (B, 68, 2) are known, some in the shadow of hard
-    light, with what `as_if_photographed` adds of photographs drawn for them, and the first half in another light
-    altogether.
+    Their teeth as warm as people's, some in the shadow of hard light, with what `as_if_photographed` adds of
+    photographs drawn for them, and the first half in another light altogether.
     """
     b = len(renders)
-    look = draw_look(b, generator)
-    x = with_teeth(with_look(renders.unsqueeze(1), look), draw_teeth(b, generator))
-    if landmarks is not None:
-        mirrored = torch.stack([1 - 2 * look[:, 0], torch.ones(b)], dim=1)
-        there = (landmarks * mirrored[:, None]).unsqueeze(1)
-        x = with_beards(x, there, draw_beards(b, renders.shape[-1], generator))
+    x = with_teeth(augment(renders.unsqueeze(1), generator), draw_teeth(b, generator))
     x = with_shadow(x, draw_shadow(b, generator)).squeeze(1)
     x = as_if_photographed(x, to_floats(photos[torch.randint(len(photos), (b,), generator=generator)]), generator)
     return torch.cat([relight(x[: b // 2], generator), x[b // 2 :]])

@@ -53,7 +53,7 @@ def train(
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
     config = EstimatorConfig()
-    faces, val_faces = read_faces(data, config.image_size, landmarks=True), read_faces(val, config.image_size)
+    faces, val_faces = read_faces(data, config.image_size), read_faces(val, config.image_size)
     check_people_apart(faces, val_faces)
     crops = aligned_crops(photos, config.image_size, out.parent / "photographs") if photos is not None else None
     telling = distinctness(faces.action_units)
@@ -70,8 +70,7 @@ def train(
         if crops is None:
             images = augment(renders.unsqueeze(1), generator).squeeze(1)
         else:
-            landmarks = None if faces.landmarks is None else faces.landmarks[rows]
-            images = among_photographs(renders, landmarks, crops, generator)
+            images = among_photographs(renders, crops, generator)
             if done >= TEACHER_FROM:
                 seen = torch.randint(len(crops), (batch_size // 2,), generator=generator)
                 shown = augment(crops[seen].unsqueeze(1), generator).squeeze(1)
