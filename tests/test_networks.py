@@ -396,6 +396,14 @@ def test_half_a_pixel_of_a_finer_source_is_fetched_by_cubic_convolution() -> Non
     torch.testing.assert_close(out[..., :-1], (source[..., :-1] + source[..., 1:]) / 2, rtol=0, atol=2e-5)
 
 
+def test_what_flow_differs_by_within_a_patch_does_not_ripple_a_finer_source() -> None:
+    source, fields = images(2, 96), still(2, 32)
+    fields.flow[..., ::2, ::2] = fields.flow[..., 1::2, 1::2] = 0.02  # as on a draught-board
+    shifted = fields._replace(flow=torch.full((2, 2, 32, 32), 0.01))
+    inner = (..., slice(6, -6), slice(6, -6))  # at the rim there is no neighbour to average with
+    torch.testing.assert_close(compose(source, fields)[inner], compose(source, shifted)[inner], rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("gain", [0.5, 1.25, 2.0])
 def test_shade_multiplies_the_light_keeps_it_warm_and_stops_at_white(gain: float) -> None:
     source = images()

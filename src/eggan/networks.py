@@ -12,7 +12,15 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, grid_sample, interpolate, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    grid_sample,
+    interpolate,
+    pad,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 
 from eggan.layers import GroupNorm, UpConv
 from eggan.pixels import middles
@@ -384,8 +392,10 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
 
     Args:
         source: images (B, 3, H, H) in [-1, 1]; H may exceed the fields' side.
-        fields: flow, shade, mask and colour, resampled bilinearly to H. Where that is not their own side, the source is
-            warped by bicubic interpolation, which spares fine detail; there by bilinear, with which G learned.
+        fields: flow, shade, mask and colour, resampled bilinearly to H. Where that is not their own side, the flow is
+            averaged over neighbours before, since what differs within a patch would be ripples on a larger skin, and
+            the source is warped by bicubic interpolation, which spares fine detail. At their own side fields are used
+            as they are, and the warp is bilinear, as G learned.
 
     Returns:
         Images (B, 3, H, H) in [-1, 1]. Zero flow, shade and mask give the source itself.
@@ -393,6 +403,7 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
     h, w = source.shape[-2:]
     as_learned = fields.mask.shape[-2:] == (h, w)
     if not as_learned:
+        fields = fields._replace(flow=_averaged(fields.flow))
         fields = Fields(*(interpolate(field, (h, w), mode="bilinear", align_corners=False) for field in fields))
     x, y = (middles(side, source.device) for side in (w, h))
     still = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # `affine_grid`, which autocast would round
@@ -402,6 +413,12 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
     shade = fields.shade * torch.tensor(WARMTH_OF_SHADE, device=source.device).view(3, 1, 1)
     shaded = ((warped + 1) * shade.exp() - 1).clamp(max=1)
     return fields.mask * fields.colour + (1 - fields.mask) * shaded
+
+
+def _averaged(field: Tensor) -> Tensor:
+    """A field (B, C, S, S) with each value averaged with its neighbours by 1 2 1 both ways; the rim is repeated."""
+    twice = avg_pool2d(pad(field, (1, 1, 1, 1), mode="replicate"), 2, stride=1)
+    return avg_pool2d(twice, 2, stride=1)
 
 
 def resized(images: Tensor, side: int) -> Tensor:
