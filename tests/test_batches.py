@@ -26,6 +26,7 @@ from eggan.data.appearance import (
     with_teeth,
 )
 from eggan.data.batches import Photographs, TrainingRows
+from eggan.pixels import middles
 
 MakeFile = Callable[..., Path]
 
@@ -255,9 +256,25 @@ def test_the_choices_that_change_nothing_change_nothing(generator: torch.Generat
 def test_a_shift_by_half_a_side_brings_the_edge_to_the_middle() -> None:
     x = torch.zeros(1, 1, 3, 16, 16)
     x[..., -2:] = 1
-    moved = with_place(x, torch.tensor([[0.0, 1.0, 1.0, 1.0, 0.0]]))
+    moved = with_place(x, torch.tensor([[0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]]))
     assert moved[..., 6:10].min() == 1  # the edge and its mirror image
     assert moved[..., :5].max() == 0
+
+
+@pytest.mark.parametrize(("name", "point"), [("eye", (0.3, -0.21)), ("mouth", (0.0, 0.44)), ("ear", (-0.8, 0.0))])
+def test_a_turned_head_shows_each_point_where_its_depth_carries_it(name: str, point: tuple[float, float]) -> None:
+    axis = middles(128)
+    spot = (-((axis - point[0]) ** 2 + (axis[:, None] - point[1]) ** 2) / 0.0005).exp()
+    across, down = 0.4, 0.1
+    shown = with_place(spot.expand(1, 2, 3, -1, -1), torch.tensor([[0.0, 1.0, 1.0, 0.0, 0.0, across, down]]))
+    assert torch.equal(shown[:, 0], shown[:, 1])
+    weights = shown[0, 0, 0] / shown[0, 0, 0].sum()
+    x, y = (weights.sum(0) * axis).sum(), (weights.sum(1) * axis).sum()
+    bump = [0.9 * math.exp(-2 * (px**2 + (py - 0.1) ** 2)) for px, py in (point, (0.3, -0.21))]
+    nearer = bump[0] - bump[1]
+    assert {"eye": abs(nearer) < 1e-6, "mouth": nearer > 0.05, "ear": nearer < -0.2}[name]
+    assert x.item() == pytest.approx(point[0] + across * nearer, abs=0.01)
+    assert y.item() == pytest.approx(point[1] + down * nearer, abs=0.01)
 
 
 def test_a_shadow_darkens_one_side_of_its_edge_alike_in_all_images_of_an_item() -> None:
