@@ -27,7 +27,7 @@ from eggan.weights import write_weights
 
 SEED = 20_001
 LEARNING_RATE = 2e-3
-FINE_TUNING_RATE = 7e-4
+FINE_TUNING_RATE = 1.5e-3
 WEIGHT_DECAY = 0.02
 TEACHER_FROM = 0.25
 """Share of the time before which it learns from renders alone: what knows few AUs must not teach."""
