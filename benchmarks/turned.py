@@ -49,11 +49,8 @@ def main() -> None:
             faces = replace(upright, images=turned(upright.images, aside, up))
             pairs = draw_pairs(faces)
             s, t = pairs.source[::3], pairs.target[::3]
-            edits, source, true = (
-                edit_pairs(model, faces, s, asked_for(model, faces, t)),
-                faces.images[s],
-                faces.images[t],
-            )
+            source, true = faces.images[s], faces.images[t]
+            edits = edit_pairs(model, faces, s, asked_for(model, faces, t))
             off, before = (np.square((x.int() - true.int()).numpy()) for x in (edits, source))
             asked = faces.action_units[t]
             mse, floor = ((estimator.read(to_floats(x)) - asked).square().mean() for x in (edits, true))
