@@ -17,7 +17,7 @@ from eggan.data import read_faces
 from eggan.estimator import ActionUnitEstimator
 from eggan.evaluation.judges import BuiltInVerifier
 from eggan.evaluation.metrics import au_mse, bootstrap, unexplained_change
-from eggan.evaluation.protocol import _squared_error, asked_for, draw_pairs, edit_pairs
+from eggan.evaluation.protocol import asked_for, draw_pairs, edit_pairs, squared_error
 from eggan.model import EGGAN
 from eggan.pixels import to_floats
 
@@ -33,7 +33,7 @@ def main(name: str) -> None:
     s, t = pairs.source, pairs.target
     wanted, people = faces.action_units.numpy()[t], faces.identity[t]
     source, target, edits = faces.images[s], faces.images[t], edit_pairs(model, faces, s, asked_for(model, faces, t))
-    error, change = _squared_error(edits, target), _squared_error(source, target)
+    error, change = squared_error(edits, target), squared_error(source, target)
     read, true = (estimator.read(to_floats(images)).numpy() for images in (edits, target))
     same = verifier.similarity(to_floats(source), to_floats(edits)).numpy() >= verifier.threshold
 

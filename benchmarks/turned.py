@@ -11,14 +11,13 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from eggan.data import read_faces
 from eggan.data.appearance import AS_IT_STANDS, with_place
 from eggan.estimator import ActionUnitEstimator
-from eggan.evaluation.metrics import unexplained_change
-from eggan.evaluation.protocol import asked_for, draw_pairs, edit_pairs
+from eggan.evaluation.metrics import au_mse, unexplained_change
+from eggan.evaluation.protocol import asked_for, draw_pairs, edit_pairs, squared_error
 from eggan.model import EGGAN
 from eggan.pixels import to_bytes, to_floats
 
@@ -42,19 +41,18 @@ def main() -> None:
     arguments = parser.parse_args()
     estimator = ActionUnitEstimator.from_pretrained(arguments.estimator)
     models = [EGGAN.from_pretrained(model) for model in arguments.models]
+    upright = [read_faces(arguments.faces, model.config.image_size) for model in models]
     print("| turned aside, up | model | unexplained change | AU MSE | of true images |\n|---|---|---|---|---|")
     for aside, up in DEGREES:
-        for name, model in zip(arguments.models, models, strict=True):
-            upright = read_faces(arguments.faces, model.config.image_size)
-            faces = replace(upright, images=turned(upright.images, aside, up))
+        for name, model, standing in zip(arguments.models, models, upright, strict=True):
+            faces = replace(standing, images=turned(standing.images, aside, up))
             pairs = draw_pairs(faces)
             s, t = pairs.source[::3], pairs.target[::3]
             source, true = faces.images[s], faces.images[t]
             edits = edit_pairs(model, faces, s, asked_for(model, faces, t))
-            off, before = (np.square((x.int() - true.int()).numpy()) for x in (edits, source))
-            asked = faces.action_units[t]
-            mse, floor = ((estimator.read(to_floats(x)) - asked).square().mean() for x in (edits, true))
-            unexplained = unexplained_change(off, before)
+            unexplained = unexplained_change(squared_error(edits, true), squared_error(source, true))
+            wanted = faces.action_units.numpy()[t]
+            mse, floor = (au_mse(estimator.read(to_floats(x)).numpy(), wanted).mean() for x in (edits, true))
             print(f"| {aside}°, {up}° | {name} | {unexplained:.3f} | {mse:.3f} | {floor:.3f} |", flush=True)
 
 

@@ -35,10 +35,10 @@ __all__ = [
 
 AS_IT_STANDS = [0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 """The choices of `draw_place` that change nothing."""
-TURNING_STEPS = 4
-"""Steps by which `with_place` finds what a turned head shows where; each leaves about half, or less, of the error."""
 AS_IT_IS_LIT = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
 """The choices of `draw_light` that change nothing."""
+TURNING_STEPS = 4
+"""Steps by which `with_place` finds what a turned head shows where; each leaves about half, or less, of the error."""
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -131,8 +131,8 @@ def with_place(x: Tensor, place: Tensor) -> Tensor:
 def _relief(points: Tensor) -> Tensor:
     """How much nearer than its eyes a head is at points (…, 2) of the crop, all in half sides: (…, 1).
 
-    A Gaussian bump, 0.9 high in the middle and a sixth of that at the sides of the crop: the mouth lies 0.1 before the
-    eyes, the ears 0.3 behind them.
+    A Gaussian bump, 0.9 high in the middle and a seventh of that at the sides of the crop: the mouth lies 0.1 before
+    the eyes, the ears 0.3 behind them.
     """
     middle, eye = points.new_tensor([0.0, 0.1]), points.new_tensor([0.3, -0.21])
 

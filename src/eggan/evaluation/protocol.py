@@ -24,7 +24,7 @@ from eggan.pixels import to_bytes, to_floats
 
 __all__ = [
     "CrossTalk", "Figures", "Judges", "Pairs", "Sweep", "asked_for", "draw_pairs", "edit_pairs", "evaluate",
-    "evaluate_paper",
+    "evaluate_paper", "squared_error",
 ]  # fmt: skip
 
 BATCH = 64
@@ -158,8 +158,8 @@ def evaluate(model: Model, faces: Faces, judges: Judges, *, sweep_people: int = 
     wanted = faces.action_units.numpy()[t]
     read = judges.aus.read(to_floats(faces.images)).numpy()
     readings = {"": judges.aus.read(to_floats(edits)).numpy(), "_floor": read[t], "_no_edit": read[s]}
-    error = _squared_error(edits, faces.images[t])
-    source_error = _squared_error(faces.images[s], faces.images[t])
+    error = squared_error(edits, faces.images[t])
+    source_error = squared_error(faces.images[s], faces.images[t])
     scalars = {"unexplained_change": bootstrap(partial(_unexplained_of, error, source_error), people)}
     scalars |= _au_scalars(readings, wanted, people)
     if judges.identity is not None:
@@ -254,7 +254,7 @@ def _reconstruction_scalars(model: Model, faces: Faces, rows: np.ndarray) -> dic
     """PSNR and MS-SSIM of G(E(I) | u) against I on the sources."""
     u = faces.action_units[rows] / MAX_INTENSITY
     again, images = edit_pairs(model, faces, rows, u), faces.images[rows]
-    error = _squared_error(again, images)
+    error = squared_error(again, images)
     psnr = 10 * np.log10(4 * images[0].numel() / np.maximum(error, 4e-16 * images[0].numel()))
     similarity = np.array(
         [ms_ssim(a[None], b[None]).item() for a, b in zip(to_floats(again), to_floats(images), strict=True)]
@@ -328,7 +328,7 @@ def _unexplained_of(error: np.ndarray, source_error: np.ndarray, rows: np.ndarra
     return unexplained_change(error[rows], source_error[rows])
 
 
-def _squared_error(x: Tensor, y: Tensor) -> np.ndarray:
+def squared_error(x: Tensor, y: Tensor) -> np.ndarray:
     """Σ over the pixels of (x - y)², of uint8 images on the scale of [-1, 1]: (N,)."""
     chunks = [
         (to_floats(a) - to_floats(b)).square().sum(dim=(1, 2, 3))

@@ -34,7 +34,7 @@ def disturb(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def randomise(x: Tensor, generator: torch.Generator) -> Tensor:
-    """What alignment and cameras do to images (B, 3, S, S): a small affine transform, sometimes blur, noise."""
+    """What alignment, pose and cameras do to images (B, 3, S, S): `with_place`, sometimes blur, noise."""
     b = len(x)
     x = with_place(x.unsqueeze(1), draw_place(b, generator)).squeeze(1)
     for share, factor in ((0.4, 2), (0.3, 4)):
