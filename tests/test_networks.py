@@ -188,7 +188,7 @@ def latent_discriminator() -> tuple[nn.Module, Tensor]:
     return D_z, D_z(torch.randn(8, 12))
 
 
-def test_a_classifier_with_a_side_of_its_own_sees_all_pictures_at_it() -> None:
+def test_a_classifier_with_a_side_of_its_own_sees_larger_pictures_at_it() -> None:
     C = AttributeClassifier(2, 7, 16).eval()
     plain = AttributeClassifier(2, 7).eval()
     plain.load_state_dict(C.state_dict())
@@ -196,6 +196,8 @@ def test_a_classifier_with_a_side_of_its_own_sees_all_pictures_at_it() -> None:
     small = resized(source, 16)
     torch.testing.assert_close(C(source), plain(small))
     torch.testing.assert_close(C.relu3_1(source), plain.relu3_1(small))
+    C.image_size = 64
+    assert torch.equal(C(source), plain(source)), "smaller ones are seen as they are"
 
 
 def paper_generator() -> tuple[nn.Module, Tensor]:

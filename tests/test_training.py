@@ -30,9 +30,11 @@ from eggan.data import read_faces
 from eggan.errors import EgganError
 from eggan.model import EGGAN, ComposeForm, ModelConfig
 from eggan.networks import AttributeClassifier
+from eggan.training import classifiers
 from eggan.training.card import model_card
 from eggan.training.classifiers import classifier, read_levels
 from eggan.training.config import TrainConfig, load_config
+from eggan.training.disturbance import disturb
 from eggan.training.loop import Stopped, describe, train
 from eggan.training.run import Run
 from eggan.training.samples import Samples
@@ -158,7 +160,7 @@ def test_a_paired_run_lowers_its_loss(toy: Callable[..., TrainConfig], tmp_path:
 def test_a_card_tells_of_photographs_and_of_no_network_that_was_not_used(tmp_path: Path) -> None:
     config = load_config("portrait", [f"photos={tmp_path / 'people'}", "unpaired=5", "losses.au=0.5"])
     card = model_card(config, 10, None, {"E": 1})
-    assert "`people`, for backgrounds and tones, and one of 5 sources is one; of its edit, and of a render's" in card
+    assert "`people`, for backgrounds and tones, and one of 5 sources is one; of its edit, and of those of 1 r" in card
     assert "au 0.5, " in card
     assert "paired 100.0, mask 10.0, paint 100.0; faint changes count as much as broad ones; the critic sees" in card
     assert "φ₃" not in card
@@ -364,10 +366,10 @@ def test_C_exp_that_has_seen_photographs_is_another_and_learns_to_read_renders(
     said: list[str] = []
     photos = torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
     longer = ["classifiers.steps=200", "classifiers.batch_size=16", "classifiers.learning_rate=0.005"]
-    config = toy("small-paper", *longer, "classifiers.image_size=32", "classifiers.width=8")
+    config = toy("small-paper", *longer, "classifiers.image_size=64", "classifiers.width=8")
     faces = read_faces(make_faces_file("larger.parquet", size=64), 64)
     C_exp = classifier("C_exp", config, faces, tmp_path / "cache", said.append, photos=photos).eval()
-    assert C_exp.image_size == 32
+    assert C_exp.image_size == 64
     read, true = read_levels(C_exp, faces.images), faces.action_units
     assert (read - true).square().mean() < 0.7 * (true.mean(dim=0) - true).square().mean()
     assert "trained" in said[0]
@@ -375,6 +377,26 @@ def test_C_exp_that_has_seen_photographs_is_another_and_learns_to_read_renders(
         brief = toy("small-paper", "classifiers.image_size=16")
         classifier("C_exp", brief, faces, tmp_path / "cache", said.append, photos=other)
         assert "trained" in said[-1]
+
+
+def test_C_exp_that_has_seen_photographs_sees_all_at_half_its_side_first(
+    toy: Callable[..., TrainConfig],
+    make_faces_file: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sides: list[int] = []
+
+    def noted(x: Tensor, generator: torch.Generator) -> Tensor:
+        sides.append(x.shape[-1])
+        return disturb(x, generator)
+
+    monkeypatch.setattr(classifiers, "disturb", noted)
+    photos = torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    config = toy("small-paper", "classifiers.steps=20", "classifiers.image_size=48")
+    faces = read_faces(make_faces_file("larger.parquet", size=64), 64)
+    classifier("C_exp", config, faces, tmp_path / "cache", str, photos=photos)
+    assert sides == 14 * [24] + 6 * [48]
 
 
 @pytest.mark.usefixtures("crops")

@@ -64,8 +64,10 @@ class RunConfig(Settings):
     photos: Path | None = None
     """Folder of photographs of faces, any people's, that lend rendered faces their surroundings and tone."""
     unpaired: int = Field(0, ge=0)
-    """Where n > 2, two of every n sources are asked for what no image shows, and C_exp (Eq. 3) alone says whether their
-    edits have it: one of `photos`, and a rendered face of which one AU is to change."""
+    """Where n > 0, some of every n sources are asked for what no image shows, and C_exp (Eq. 3) alone says whether
+    their edits have it: one of `photos`, and `alone` rendered faces."""
+    alone: int = Field(1, ge=1)
+    """How many rendered faces of every n sources of `unpaired` are to change one AU."""
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = Field(0.5, ge=0, lt=1)
@@ -84,9 +86,10 @@ class RunConfig(Settings):
     def _check_pairs(self) -> RunConfig:
         if self.from_neutral and not self.paired:
             raise ValueError("from_neutral needs a method that learns from pairs: set losses.paired")
-        if self.unpaired and not (self.photos and self.paired and self.unpaired > 2):
+        least = 1 + self.alone
+        if self.unpaired and not (self.photos and self.paired and self.unpaired > least):
             raise ValueError(
-                "unpaired needs photos, the folder, and pairs beside them: set losses.paired, and n above 2"
+                f"unpaired needs photos, the folder, and pairs beside them: set losses.paired, and n above {least}"
             )
         return self
 

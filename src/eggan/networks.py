@@ -188,7 +188,7 @@ class AttributeClassifier(nn.Module):
     Args:
         width: w.
         outputs: number of logits.
-        image_size: side in pixels to which pictures are resampled first; None leaves them as they are.
+        image_size: side in pixels to which larger pictures are shrunk first; None leaves all as they are.
     """
 
     STAGES = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))
@@ -222,7 +222,7 @@ class AttributeClassifier(nn.Module):
         return third[:4](second(first(self._seen(I))))  # type: ignore[index]
 
     def _seen(self, I: Tensor) -> Tensor:
-        return I if self.image_size is None else resized(I, self.image_size)
+        return I if self.image_size is None or I.shape[-1] <= self.image_size else resized(I, self.image_size)
 
 
 class VGG19Stage3(nn.Module):

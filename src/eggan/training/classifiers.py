@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
+from eggan import __version__
 from eggan.action_units import MAX_INTENSITY, NUMBERS
 from eggan.data import Faces, augment, relight
 from eggan.data.batches import CPU, Batch, TrainingRows, draw_batch
@@ -33,6 +34,11 @@ __all__ = ["classifier", "read_levels"]
 WEIGHT_DECAY = 0.02
 TEACHER_FROM = 0.15
 """Share of the steps before which C_exp learns from renders alone."""
+COARSE_UNTIL = 0.7
+"""Share of the steps in which C_exp sees pictures at half its side, at a third of the price (Karras et al. 2018 let
+networks grow so); what is fine (furrows, lids, a slit between lips) comes after."""
+SMALLEST = 16
+"""Side in pixels that VGG19's four pools leave one position of."""
 PHOTOGRAPHS = 0.5
 """Weight of what the moving average reads off photographs, beside that of the labels of renders."""
 
@@ -122,9 +128,11 @@ def _fit_to_photographs(
     assert isinstance(teacher, AttributeClassifier)
     teacher.eval()
     telling = distinctness(faces.action_units)
-    renders, photos = (_shrunk(images, size) for images in (faces.images, photos))
+    fine = [_shrunk(images, size) for images in (faces.images, photos)]
+    coarse = [_shrunk(images, max(size // 2, SMALLEST)) for images in fine]
     right = deque[Tensor](maxlen=100)
     for step in track(range(c.steps), "training C_exp"):
+        renders, photos = coarse if step < COARSE_UNTIL * c.steps else fine
         rows = draw_rows(telling, B, generator)
         u = (faces.action_units[rows] / MAX_INTENSITY).to(device)
         x = among_photographs(renders[rows], photos, generator)
@@ -132,7 +140,8 @@ def _fit_to_photographs(
         if step >= TEACHER_FROM * c.steps:
             shown = photos[torch.randint(len(photos), (B // 2,), generator=generator)]
             seen = augment(shown.unsqueeze(1), generator).squeeze(1)
-            told = _probabilities(teacher, seen.to(device))
+            with in_bfloat16(device, config.precision == "bfloat16"):
+                told = _probabilities(teacher, seen.to(device)).float()
             x = torch.cat([x, relight(seen, generator)])
         x = disturb(x, generator).contiguous(memory_format=torch.channels_last)
         with in_bfloat16(device, config.precision == "bfloat16"):
@@ -198,7 +207,8 @@ def _depends_on(
             digest.update(hashlib.file_digest(file, "sha256").digest())
     if photos is not None:
         digest.update(photos.numpy().tobytes())
-    facts = [name, config.seed, config.image_size, config.precision, config.randomised, config.classifiers.model_dump()]
+    of_run = [config.seed, config.image_size, config.precision, config.randomised, config.classifiers.model_dump()]
+    facts = [__version__, name, *of_run]
     shapes = [tuple(parameter.shape) for parameter in network.parameters()]
     digest.update(json.dumps([*facts, shapes]).encode())
     return digest.hexdigest()[:16]
