@@ -394,24 +394,6 @@ def test_of_three_sources_one_is_a_photograph_and_one_a_render_asked_for_its_own
         assert torch.equal(value, vars(batch)[name][::3]), name
 
 
-def test_more_renders_than_photographs_may_be_asked_for_their_own_action_units_but_one(
-    plain: None, make_faces_file: MakeFile
-) -> None:
-    rows = TrainingRows(read_faces(make_faces_file(), 32))
-    photos = Photographs(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), torch.zeros(5, 17))
-    batch = draw_batch(
-        rows, 32, paired=True, generator=torch.Generator().manual_seed(2), photos=photos, unpaired=8, alone=3
-    )
-    turn = torch.arange(32) % 8
-    assert batch.unpaired is not None
-    assert torch.equal(batch.unpaired, turn <= 3)
-    assert torch.equal(batch.c_i < 0, turn == 0)
-    alone = (turn > 0) & (turn <= 3)
-    others = torch.tensor([k for k, number in enumerate(NUMBERS) if number not in (25, 26)])
-    changed = (batch.u_t != batch.u_i)[:, others].sum(dim=1)
-    assert (changed[alone] <= 1).all()
-
-
 def test_a_pair_that_is_the_same_image_twice_stays_it_when_randomised(make_faces_file: Callable[..., Path]) -> None:
     rows = TrainingRows(read_faces(make_faces_file(), 32))
     photos = Photographs(torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8), torch.zeros(5, 17))

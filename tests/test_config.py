@@ -175,7 +175,7 @@ def test_a_run_that_would_learn_nothing_is_refused() -> None:
         (["unpaired=3"], "unpaired needs photos, the folder, and pairs beside them"),
         (["unpaired=3", "photos=here", "losses.paired=0", "losses.au=1"], "pairs beside them: set losses.paired"),
         (["unpaired=2", "photos=here", "losses.au=1"], "and n above 2"),
-        (["unpaired=4", "alone=3", "photos=here", "losses.au=1"], "and n above 4"),
+        (["classifiers.steps=0"], "classifiers.steps=0 needs classifiers.init, the file of a trained C_exp"),
         (["losses.shade=3"], "losses.shade needs unpaired above 2"),
         (["unpaired=3", "photos=here"], "unpaired needs losses.au above 0"),
         (["critic_is_told=true", "losses.paired=0", "losses.au=1"], "critic_is_told needs losses.paired above 0"),

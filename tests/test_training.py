@@ -21,13 +21,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import PATIENCE
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from eggan.data import read_faces
 from eggan.errors import EgganError
+from eggan.evaluation.metrics import au_pcc
 from eggan.model import EGGAN, ComposeForm, ModelConfig
 from eggan.networks import AttributeClassifier
 from eggan.training import classifiers
@@ -160,7 +161,7 @@ def test_a_paired_run_lowers_its_loss(toy: Callable[..., TrainConfig], tmp_path:
 def test_a_card_tells_of_photographs_and_of_no_network_that_was_not_used(tmp_path: Path) -> None:
     config = load_config("portrait", [f"photos={tmp_path / 'people'}", "unpaired=5", "losses.au=0.5"])
     card = model_card(config, 10, None, {"E": 1})
-    assert "`people`, for backgrounds and tones, and one of 5 sources is one; of its edit, and of those of 1 r" in card
+    assert "`people`, for backgrounds and tones, and one of 5 sources is one; of its edit, and of a render's" in card
     assert "au 0.5, " in card
     assert "paired 100.0, mask 10.0, paint 100.0; faint changes count as much as broad ones; the critic sees" in card
     assert "φ₃" not in card
@@ -397,6 +398,45 @@ def test_C_exp_that_has_seen_photographs_sees_all_at_half_its_side_first(
     faces = read_faces(make_faces_file("larger.parquet", size=64), 64)
     classifier("C_exp", config, faces, tmp_path / "cache", str, photos=photos)
     assert sides == 14 * [24] + 6 * [48]
+
+
+def test_the_C_exp_that_comes_with_eggan_reads_people_it_has_not_seen(tmp_path: Path) -> None:
+    config = load_config("portrait", ["losses.au=1"])
+    faces = read_faces(config.val, config.image_size)
+    C_exp = classifier("C_exp", config, faces, tmp_path / "cache", str).eval()
+    rows = slice(None, None, 7)
+    read, true = read_levels(C_exp, faces.images[rows]).numpy(), faces.action_units[rows].numpy()
+    assert au_pcc(read, true).mean() > 0.7
+    assert not (tmp_path / "cache").exists(), "it lies where it came with eggan, and needs no copy"
+
+
+def test_C_exp_goes_on_from_a_file_or_is_taken_as_it_is(
+    toy: Callable[..., TrainConfig], make_faces_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    trained = AttributeClassifier(4, 17 * 6)
+    file = tmp_path / "C_exp.safetensors"
+    save_file({name: x.half() if x.is_floating_point() else x for name, x in trained.state_dict().items()}, file)
+    settings = ["classifiers.width=4", f"classifiers.init={file}"]
+    config = toy("small-paper", *settings, "classifiers.steps=0")
+    faces = read_faces(make_faces_file("other.parquet"), 32)
+    taken = classifier("C_exp", config, faces, tmp_path / "cache", said.append)
+    assert said == [f"C_exp taken from {file}."]
+    for name, x in trained.state_dict().items():
+        torch.testing.assert_close(taken.state_dict()[name], x, rtol=1e-3, atol=1e-6)
+    with pytest.raises(EgganError, match="leaves C_id untrained: give it steps"):
+        classifier("C_id", config, faces, tmp_path / "cache", said.append)
+
+    slow = toy("small-paper", *settings, "classifiers.steps=1", "classifiers.learning_rate=1e-9")
+    went_on = classifier("C_exp", slow, faces, tmp_path / "cache", said.append)
+    torch.testing.assert_close(went_on.fc.weight, taken.fc.weight, rtol=0, atol=1e-6)
+    save_file(AttributeClassifier(4, 17 * 6).state_dict(), file)
+    classifier("C_exp", slow, faces, tmp_path / "cache", said.append)
+    assert "trained" in said[-1], "what lies in the cache went on from other weights"
+
+    wide = toy("small-paper", f"classifiers.init={file}", "classifiers.width=8")
+    with pytest.raises(EgganError, match=r"C_exp.safetensors does not hold a C_exp of the width that .*says, 8 \("):
+        classifier("C_exp", wide, faces, tmp_path / "cache", said.append)
 
 
 @pytest.mark.usefixtures("crops")

@@ -64,10 +64,8 @@ class RunConfig(Settings):
     photos: Path | None = None
     """Folder of photographs of faces, any people's, that lend rendered faces their surroundings and tone."""
     unpaired: int = Field(0, ge=0)
-    """Where n > 0, some of every n sources are asked for what no image shows, and C_exp (Eq. 3) alone says whether
-    their edits have it: one of `photos`, and `alone` rendered faces."""
-    alone: int = Field(1, ge=1)
-    """How many rendered faces of every n sources of `unpaired` are to change one AU."""
+    """Where n > 2, two of every n sources are asked for what no image shows, and C_exp (Eq. 3) alone says whether their
+    edits have it: one of `photos`, and a rendered face of which one AU is to change."""
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = Field(0.5, ge=0, lt=1)
@@ -86,10 +84,9 @@ class RunConfig(Settings):
     def _check_pairs(self) -> RunConfig:
         if self.from_neutral and not self.paired:
             raise ValueError("from_neutral needs a method that learns from pairs: set losses.paired")
-        least = 1 + self.alone
-        if self.unpaired and not (self.photos and self.paired and self.unpaired > least):
+        if self.unpaired and not (self.photos and self.paired and self.unpaired > 2):
             raise ValueError(
-                f"unpaired needs photos, the folder, and pairs beside them: set losses.paired, and n above {least}"
+                "unpaired needs photos, the folder, and pairs beside them: set losses.paired, and n above 2"
             )
         return self
 
@@ -115,9 +112,18 @@ class ClassifierConfig(Settings):
     width: int = Field(64, ge=1)
     image_size: int | None = Field(None, ge=16)
     """Side in pixels at which they see pictures; the run's own where it is None."""
-    steps: int = Field(4000, ge=1)
+    init: Path | None = None
+    """Safetensors file of a C_exp to go on from. One that comes with eggan is in `data/classifiers`."""
+    steps: int = Field(4000, ge=0)
+    """With 0, the C_exp of `init` is taken as it is."""
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(2e-4, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> ClassifierConfig:
+        if not self.steps and self.init is None:
+            raise ValueError("classifiers.steps=0 needs classifiers.init, the file of a trained C_exp")
+        return self
 
 
 class JudgedConfig(RunConfig):

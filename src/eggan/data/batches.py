@@ -125,7 +125,6 @@ def draw_batch(
     randomised: bool = False,
     photos: Photographs | None = None,
     unpaired: int = 0,
-    alone: int = 1,
 ) -> Batch:
     """Draw sources at random and a target for each.
 
@@ -142,8 +141,7 @@ def draw_batch(
             estimator's.
         photos: photographs that lend their background and tone.
         unpaired: where n > 0, every n-th source is one of `photos` itself, and about half of those are asked for the
-            AUs of any row, the others for their own but one, which is drawn.
-        alone: how many faces after each of these are asked for their own AUs but one, too.
+            AUs of any row, the others for their own but one, which is drawn; so is the face after each.
 
     Returns:
         The part of an augmented batch; a source and its `I_t` are treated alike, and mirrored where neither is of one
@@ -167,7 +165,7 @@ def draw_batch(
         if unpaired:
             assert photos.u is not None, "sources need AUs"
             turn = torch.arange(batch_size) % unpaired
-            photo, new = turn == 0, turn <= alone
+            photo, new = turn == 0, turn <= 1
             j = torch.randint(len(photos.images), (batch_size,), generator=generator)
             pixels[photo[part]] = photos.images[j[part][photo[part]]].unsqueeze(1)
             u_i[photo], c_i[photo] = photos.u[j[photo]], NOBODY

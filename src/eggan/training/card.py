@@ -58,8 +58,8 @@ def _photographs(config: TrainConfig) -> str:
     part = ""
     if config.unpaired:
         part = (
-            f", and one of {config.unpaired} sources is one; of its edit, and of those of {config.alone} renders "
-            "that change one AU, C_exp alone says what they show"
+            f", and one of {config.unpaired} sources is one; of its edit, and of a render's that changes one AU, "
+            "C_exp alone says what it shows"
         )
     return f"- **Photographs without labels**: `{config.photos.name}`, for backgrounds and tones{part}\n"
 

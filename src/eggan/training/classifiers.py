@@ -18,6 +18,7 @@ from eggan import __version__
 from eggan.action_units import MAX_INTENSITY, NUMBERS
 from eggan.data import Faces, augment, relight
 from eggan.data.batches import CPU, Batch, TrainingRows, draw_batch
+from eggan.errors import EgganError
 from eggan.files import write_atomically
 from eggan.losses import LEVELS, au_loss, identity_loss
 from eggan.method import ClassifierName, JudgedConfig
@@ -28,6 +29,7 @@ from eggan.training.clock import moving_average, risen_and_fallen
 from eggan.training.disturbance import among_photographs, disturb
 from eggan.training.estimator import distinctness, draw_rows
 from eggan.training.precision import in_bfloat16
+from eggan.weights import read_tensors
 
 __all__ = ["classifier", "read_levels"]
 
@@ -62,11 +64,22 @@ def classifier(
         say: receives a line for the log.
         device: where it is to be.
         photos: aligned photographs uint8 (M, 3, S, S), nobody's AUs known, which C_exp is to read as well.
+
+    Raises:
+        EgganError: the file that `classifiers.init` names does not hold a C_exp of this width, or C_id has no steps.
     """
     c = config.classifiers
     outputs = len(NUMBERS) * LEVELS if name == "C_exp" else len(faces.people)
     torch.manual_seed(config.seed + (1 if name == "C_exp" else 2))
     network = channels_last(AttributeClassifier(c.width, outputs, c.image_size)).to(device)
+    init = c.init if name == "C_exp" else None
+    if init is not None:
+        read_tensors(init, network, f"a C_exp of the width that classifiers.width says, {c.width}")
+    if not c.steps:
+        if init is None:
+            raise EgganError("classifiers.steps=0 leaves C_id untrained: give it steps.")
+        say(f"C_exp taken from {init}.")
+        return network
     path = cache / f"{name}-{_depends_on(name, network, config, faces, photos)}.safetensors"
     if path.is_file():
         network.load_state_dict(load_file(path))
@@ -128,16 +141,17 @@ def _fit_to_photographs(
     assert isinstance(teacher, AttributeClassifier)
     teacher.eval()
     telling = distinctness(faces.action_units)
+    fresh = c.init is None
     fine = [_shrunk(images, size) for images in (faces.images, photos)]
     coarse = [_shrunk(images, max(size // 2, SMALLEST)) for images in fine]
     right = deque[Tensor](maxlen=100)
     for step in track(range(c.steps), "training C_exp"):
-        renders, photos = coarse if step < COARSE_UNTIL * c.steps else fine
+        renders, photos = coarse if fresh and step < COARSE_UNTIL * c.steps else fine
         rows = draw_rows(telling, B, generator)
         u = (faces.action_units[rows] / MAX_INTENSITY).to(device)
         x = among_photographs(renders[rows], photos, generator)
         told = None
-        if step >= TEACHER_FROM * c.steps:
+        if not fresh or step >= TEACHER_FROM * c.steps:
             shown = photos[torch.randint(len(photos), (B // 2,), generator=generator)]
             seen = augment(shown.unsqueeze(1), generator).squeeze(1)
             with in_bfloat16(device, config.precision == "bfloat16"):
@@ -207,8 +221,10 @@ def _depends_on(
             digest.update(hashlib.file_digest(file, "sha256").digest())
     if photos is not None:
         digest.update(photos.numpy().tobytes())
-    of_run = [config.seed, config.image_size, config.precision, config.randomised, config.classifiers.model_dump()]
-    facts = [__version__, name, *of_run]
+    init, c = config.classifiers.init, config.classifiers.model_dump(exclude={"init"})
+    if init is not None and name == "C_exp":
+        digest.update(init.read_bytes())
+    facts = [__version__, name, config.seed, config.image_size, config.precision, config.randomised, c]
     shapes = [tuple(parameter.shape) for parameter in network.parameters()]
     digest.update(json.dumps([*facts, shapes]).encode())
     return digest.hexdigest()[:16]

@@ -189,7 +189,6 @@ class Run:
             randomised=c.randomised,
             photos=self.photos,
             unpaired=c.unpaired,
-            alone=c.alone,
         )
         noise = self.objective.draw_noise(c.batch_size, self.generator)
         own = [x if x is None else moved(x[self.part], device) for x in noise]

@@ -84,7 +84,7 @@ def load_weights(name: str | Path, kind: Callable[[Config], Network], config: ty
     assert isinstance(kind, type)
     folder = find_weights(name, kind)
     network = kind(read_config(folder, config))
-    read_tensors(folder, network)
+    read_tensors(folder / "model.safetensors", network)
     return network.eval()
 
 
@@ -97,15 +97,14 @@ def read_config(folder: Path, kind: type[Config]) -> Config:
         raise EgganError(f"{folder / 'config.json'} does not describe a {kind.__name__} ({reason}).") from None
 
 
-def read_tensors(folder: Path, module: nn.Module) -> None:
-    """Load `model.safetensors` into a module; every tensor must be there and fit."""
-    path = folder / "model.safetensors"
+def read_tensors(path: Path, module: nn.Module, what: str = "the weights that its config.json describes") -> None:
+    """Load a safetensors file into a module; every tensor must be there and fit, else a sentence says what was due."""
     try:
         tensors = load_file(path)
         module.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise EgganError(f"{path} does not hold the weights that its config.json describes ({reason}).") from None
+        raise EgganError(f"{path} does not hold {what} ({reason}).") from None
 
 
 def official_vgg19(path: str, build: Callable[[Mapping[str, Tensor]], Network]) -> Network:
