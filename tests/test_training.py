@@ -437,6 +437,9 @@ def test_C_exp_goes_on_from_a_file_or_is_taken_as_it_is(
     wide = toy("small-paper", f"classifiers.init={file}", "classifiers.width=8")
     with pytest.raises(EgganError, match=r"C_exp.safetensors does not hold a C_exp of the width that .*says, 8 \("):
         classifier("C_exp", wide, faces, tmp_path / "cache", said.append)
+    file.unlink()
+    with pytest.raises(EgganError, match=r"There is no file .*C_exp\.safetensors: set classifiers.init to"):
+        classifier("C_exp", slow, faces, tmp_path / "cache", said.append)
 
 
 @pytest.mark.usefixtures("crops")

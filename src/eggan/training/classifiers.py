@@ -66,7 +66,8 @@ def classifier(
         photos: aligned photographs uint8 (M, 3, S, S), nobody's AUs known, which C_exp is to read as well.
 
     Raises:
-        EgganError: the file that `classifiers.init` names does not hold a C_exp of this width, or C_id has no steps.
+        EgganError: the file that `classifiers.init` names is not there or does not hold a C_exp of this width, or C_id
+            has no steps.
     """
     c = config.classifiers
     outputs = len(NUMBERS) * LEVELS if name == "C_exp" else len(faces.people)
@@ -74,6 +75,11 @@ def classifier(
     network = channels_last(AttributeClassifier(c.width, outputs, c.image_size)).to(device)
     init = c.init if name == "C_exp" else None
     if init is not None:
+        if not init.is_file():
+            raise EgganError(
+                f"There is no file {init}: set classifiers.init to that of a C_exp, or to null, and classifiers.steps "
+                "above 0, to train one."
+            )
         read_tensors(init, network, f"a C_exp of the width that classifiers.width says, {c.width}")
     if not c.steps:
         if init is None:
