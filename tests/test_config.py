@@ -175,6 +175,7 @@ def test_a_run_that_would_learn_nothing_is_refused() -> None:
         (["unpaired=3"], "unpaired needs photos, the folder, and pairs beside them"),
         (["unpaired=3", "photos=here", "losses.paired=0", "losses.au=1"], "pairs beside them: set losses.paired"),
         (["unpaired=2", "photos=here", "losses.au=1"], "and n above 2"),
+        (["critic_init=D_img.safetensors", "losses.adversarial=0", "losses.paired=1"], "critic_init needs losses.adv"),
         (["classifiers.steps=0"], "classifiers.steps=0 needs classifiers.init, the file of a trained C_exp"),
         (["losses.shade=3"], "losses.shade needs unpaired above 2"),
         (["unpaired=3", "photos=here"], "unpaired needs losses.au above 0"),

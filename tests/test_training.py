@@ -30,7 +30,7 @@ from eggan.data import read_faces
 from eggan.errors import EgganError
 from eggan.evaluation.metrics import au_pcc
 from eggan.model import EGGAN, ComposeForm, ModelConfig
-from eggan.networks import AttributeClassifier
+from eggan.networks import AttributeClassifier, ImageDiscriminator
 from eggan.training import classifiers
 from eggan.training.card import model_card
 from eggan.training.classifiers import classifier, read_levels
@@ -489,6 +489,28 @@ def test_a_run_starts_from_the_weights_of_another_with_other_people_and_another_
     assert EGGAN.from_pretrained(tmp_path / "second").config.image_size == 64
     assert f"Started from**: the weights of `{tmp_path / 'first'}`" in (tmp_path / "second/model/README.md").read_text()
     assert f"init: {tmp_path / 'first'}" in (tmp_path / "second" / "config.yaml").read_text()
+
+
+def test_a_run_starts_with_the_critic_of_a_file_and_goes_on_with_its_own(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    file = tmp_path / "D_img.safetensors"
+    critic = ImageDiscriminator(32, (8, 16))
+    save_file({name: x.half() for name, x in critic.state_dict().items()}, file)
+    settings = ["losses.adversarial=0.2", "critic_widths=[8,16]", f"critic_init={file}", "learning_rate=1e-30"]
+    config = toy("small", *settings)
+    train(config, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["objective"]
+    for name, x in critic.state_dict().items():
+        torch.testing.assert_close(state[f"D_img.{name}"], x, rtol=1e-3, atol=1e-6)
+    assert f"Critic started from**: the weights of `{file}`" in (tmp_path / "run/model/README.md").read_text()
+
+    with pytest.raises(EgganError, match=r"D_img\.safetensors does not hold a D_img of these critic_widths"):
+        train(toy("small", *settings, "critic_widths=[8,8]"), tmp_path / "other")
+    file.unlink()
+    train(config, tmp_path / "run")
+    with pytest.raises(EgganError, match=r"There is no file .*D_img\.safetensors: set critic_init to"):
+        train(config, tmp_path / "another")
 
 
 def test_a_run_in_patches_starts_from_the_weights_of_one_without(

@@ -113,7 +113,7 @@ class ClassifierConfig(Settings):
     image_size: int | None = Field(None, ge=16)
     """Side in pixels at which they see pictures; the run's own where it is None."""
     init: Path | None = None
-    """Safetensors file of a C_exp to go on from. One that comes with eggan is in `data/classifiers`."""
+    """Safetensors file of a C_exp to go on from. One that comes with eggan is in `data/teachers`."""
     steps: int = Field(4000, ge=0)
     """With 0, the C_exp of `init` is taken as it is."""
     batch_size: int = Field(32, ge=1)

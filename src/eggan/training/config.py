@@ -33,6 +33,8 @@ class TrainConfig(JudgedConfig):
     critic_widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
     critic_is_told: bool = False
     """Whether D_img sees the source and both AU vectors beside the image; needs pairs."""
+    critic_init: Path | None = None
+    """Safetensors file of a D_img to start from: a critic needs a thousand steps before it tells edits from images."""
     losses: LossConfig = LossConfig()
 
     @model_validator(mode="after")
@@ -45,6 +47,8 @@ class TrainConfig(JudgedConfig):
         check_halvings(self.image_size, self.critic_widths)
         if self.critic_is_told and not w.paired:
             raise ValueError("critic_is_told needs losses.paired above 0: real is the true image of what was asked for")
+        if self.critic_init and not w.adversarial:
+            raise ValueError("critic_init needs losses.adversarial above 0: nothing else listens to D_img")
         if self.unpaired and w.identity:
             raise ValueError("unpaired needs losses.identity=0: nobody says who is on photographs")
         if self.unpaired and not w.au:

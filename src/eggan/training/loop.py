@@ -58,7 +58,7 @@ from eggan.training.photographs import aligned_crops
 from eggan.training.precision import gains_by_bfloat16
 from eggan.training.run import Run
 from eggan.training.samples import Samples
-from eggan.weights import official_vgg19
+from eggan.weights import official_vgg19, read_tensors
 
 __all__ = ["Stopped", "describe", "keep_freed_memory", "train"]
 
@@ -101,6 +101,8 @@ def train(config: RunConfig, out: Path) -> Path:
         photos = None if crops is None else _photographs(config, crops, objective)
     if start is not None:
         objective.model.load_state_dict(start.state_dict())
+    if isinstance(config, TrainConfig) and config.critic_init and state is None:
+        _start_critic(config.critic_init, objective)
     run = Run(config, objective, TrainingRows(as_taught(objective.model, faces)), process, photos)
     if state is not None:
         _take_up(run, state, out)
@@ -358,6 +360,15 @@ def _start(name: str, config: ModelConfig) -> EGGAN:
         settings = " ".join(f"--set {key}={json.dumps(value).replace(' ', '')}" for key, value in different.items())
         raise EgganError(f"The weights of {name} do not fit this run: they need {settings}.")
     return model
+
+
+def _start_critic(path: Path, objective: Method) -> None:
+    """Give D_img the weights of a file."""
+    assert isinstance(objective, Objective)
+    assert objective.D_img is not None, "the configuration is checked"
+    if not path.is_file():
+        raise EgganError(f"There is no file {path}: set critic_init to that of a D_img, or to null for a new one.")
+    read_tensors(path, objective.D_img, "a D_img of these critic_widths, told as critic_is_told says")
 
 
 def _needs_C_id(config: TrainConfig) -> bool:
