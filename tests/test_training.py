@@ -406,7 +406,7 @@ def test_the_C_exp_that_comes_with_eggan_reads_people_it_has_not_seen(tmp_path: 
     C_exp = classifier("C_exp", config, faces, tmp_path / "cache", str).eval()
     rows = slice(None, None, 7)
     read, true = read_levels(C_exp, faces.images[rows]).numpy(), faces.action_units[rows].numpy()
-    assert au_pcc(read, true).mean() > 0.7
+    assert au_pcc(read, true).mean() > 0.85
     assert not (tmp_path / "cache").exists(), "it lies where it came with eggan, and needs no copy"
 
 

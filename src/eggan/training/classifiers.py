@@ -29,7 +29,7 @@ from eggan.training.clock import moving_average, risen_and_fallen
 from eggan.training.disturbance import among_photographs, disturb
 from eggan.training.estimator import distinctness, draw_rows
 from eggan.training.precision import in_bfloat16
-from eggan.weights import read_tensors
+from eggan.weights import read_given
 
 __all__ = ["classifier", "read_levels"]
 
@@ -75,12 +75,8 @@ def classifier(
     network = channels_last(AttributeClassifier(c.width, outputs, c.image_size)).to(device)
     init = c.init if name == "C_exp" else None
     if init is not None:
-        if not init.is_file():
-            raise EgganError(
-                f"There is no file {init}: set classifiers.init to that of a C_exp, or to null, and classifiers.steps "
-                "above 0, to train one."
-            )
-        read_tensors(init, network, f"a C_exp of the width that classifiers.width says, {c.width}")
+        what = f"a C_exp of the width that classifiers.width says, {c.width}"
+        read_given(init, network, "classifiers.init", what)
     if not c.steps:
         if init is None:
             raise EgganError("classifiers.steps=0 leaves C_id untrained: give it steps.")
@@ -147,17 +143,17 @@ def _fit_to_photographs(
     assert isinstance(teacher, AttributeClassifier)
     teacher.eval()
     telling = distinctness(faces.action_units)
-    fresh = c.init is None
     fine = [_shrunk(images, size) for images in (faces.images, photos)]
-    coarse = [_shrunk(images, max(size // 2, SMALLEST)) for images in fine]
+    coarse = fine if c.init else [_shrunk(images, max(size // 2, SMALLEST)) for images in fine]
+    teacher_from = 0 if c.init else TEACHER_FROM * c.steps
     right = deque[Tensor](maxlen=100)
     for step in track(range(c.steps), "training C_exp"):
-        renders, photos = coarse if fresh and step < COARSE_UNTIL * c.steps else fine
+        renders, photos = coarse if step < COARSE_UNTIL * c.steps else fine
         rows = draw_rows(telling, B, generator)
         u = (faces.action_units[rows] / MAX_INTENSITY).to(device)
         x = among_photographs(renders[rows], photos, generator)
         told = None
-        if not fresh or step >= TEACHER_FROM * c.steps:
+        if step >= teacher_from:
             shown = photos[torch.randint(len(photos), (B // 2,), generator=generator)]
             seen = augment(shown.unsqueeze(1), generator).squeeze(1)
             with in_bfloat16(device, config.precision == "bfloat16"):

@@ -58,7 +58,7 @@ from eggan.training.photographs import aligned_crops
 from eggan.training.precision import gains_by_bfloat16
 from eggan.training.run import Run
 from eggan.training.samples import Samples
-from eggan.weights import official_vgg19, read_tensors
+from eggan.weights import official_vgg19, read_given
 
 __all__ = ["Stopped", "describe", "keep_freed_memory", "train"]
 
@@ -86,9 +86,10 @@ def train(config: RunConfig, out: Path) -> Path:
     keep_freed_memory()
     console = Console(stderr=True, quiet=not process.is_main_process)
     state = read_checkpoint(out / "checkpoint", lambda line: console.print(line, highlight=False, soft_wrap=True))
-    start = (
-        _start(config.init, config.model) if isinstance(config, TrainConfig) and config.init and state is None else None
-    )
+    start = critic = None
+    if isinstance(config, TrainConfig) and state is None:
+        start = _start(config.init, config.model) if config.init else None
+        critic = _trained_critic(config, config.critic_init) if config.critic_init else None
     with process.main_process_first():  # the others find its decoded shards, classifiers and crops in the cache
         faces = read_faces(config.data, config.image_size, landmarks=config.randomised)
         val = read_faces(config.val, config.image_size)
@@ -101,8 +102,10 @@ def train(config: RunConfig, out: Path) -> Path:
         photos = None if crops is None else _photographs(config, crops, objective)
     if start is not None:
         objective.model.load_state_dict(start.state_dict())
-    if isinstance(config, TrainConfig) and config.critic_init and state is None:
-        _start_critic(config.critic_init, objective)
+    if critic is not None:
+        assert isinstance(objective, Objective)
+        assert objective.D_img is not None, "critic_init needs losses.adversarial"
+        objective.D_img.load_state_dict(critic.state_dict())
     run = Run(config, objective, TrainingRows(as_taught(objective.model, faces)), process, photos)
     if state is not None:
         _take_up(run, state, out)
@@ -111,7 +114,7 @@ def train(config: RunConfig, out: Path) -> Path:
     show_exemplars(run.ema, faces)
     samples = Samples(as_asked(run.ema, val), process.device)
     with _Files(run, out, card) as files, bar(console) as progress, _stop_signals() as signals:
-        if start is not None:
+        if start is not None or critic is not None:
             files.save()  # from here on, the run no longer needs the weights that it started from
         if process.num_processes > 1:
             console.print(f"{process.num_processes} processes share each batch of {config.batch_size}.", soft_wrap=True)
@@ -336,8 +339,7 @@ def _photographs(config: RunConfig, crops: Tensor, objective: Method) -> Photogr
 def _objective(config: TrainConfig, judges: Judges) -> Objective:
     w, network = config.losses, config.network
     D_z = LatentDiscriminator(network.latent_size) if w.latent and network.form == "latent" else None
-    critic = EditDiscriminator if config.critic_is_told else ImageDiscriminator
-    D_img = critic(config.image_size, config.critic_widths) if w.adversarial else None
+    D_img = _critic(config) if w.adversarial else None
     return channels_last(Objective(EGGAN(config.model), w, judges, D_z, D_img))
 
 
@@ -362,13 +364,16 @@ def _start(name: str, config: ModelConfig) -> EGGAN:
     return model
 
 
-def _start_critic(path: Path, objective: Method) -> None:
-    """Give D_img the weights of a file."""
-    assert isinstance(objective, Objective)
-    assert objective.D_img is not None, "the configuration is checked"
-    if not path.is_file():
-        raise EgganError(f"There is no file {path}: set critic_init to that of a D_img, or to null for a new one.")
-    read_tensors(path, objective.D_img, "a D_img of these critic_widths, told as critic_is_told says")
+def _critic(config: TrainConfig) -> ImageDiscriminator | EditDiscriminator:
+    kind = EditDiscriminator if config.critic_is_told else ImageDiscriminator
+    return kind(config.image_size, config.critic_widths)
+
+
+def _trained_critic(config: TrainConfig, path: Path) -> ImageDiscriminator | EditDiscriminator:
+    """The D_img that a run starts with."""
+    critic = _critic(config)
+    read_given(path, critic, "critic_init", "a D_img of these critic_widths, told as critic_is_told says")
+    return critic
 
 
 def _needs_C_id(config: TrainConfig) -> bool:

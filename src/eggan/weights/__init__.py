@@ -17,7 +17,7 @@ from eggan.errors import EgganError
 from eggan.files import new_folder
 
 __all__ = [
-    "find_weights", "kind_of", "load_weights", "official_vgg19", "read_config", "read_tensors", "shipped",
+    "find_weights", "kind_of", "load_weights", "official_vgg19", "read_config", "read_given", "read_tensors", "shipped",
     "write_weights",
 ]  # fmt: skip
 
@@ -105,6 +105,17 @@ def read_tensors(path: Path, module: nn.Module, what: str = "the weights that it
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise EgganError(f"{path} does not hold {what} ({reason}).") from None
+
+
+def read_given(path: Path, module: nn.Module, setting: str, what: str) -> None:
+    """Load the safetensors file that a setting names into a module.
+
+    Raises:
+        EgganError: there is no such file, or it does not hold what is due there.
+    """
+    if not path.is_file():
+        raise EgganError(f"There is no file {path}: set {setting} to another, or to null to begin anew.")
+    read_tensors(path, module, what)
 
 
 def official_vgg19(path: str, build: Callable[[Mapping[str, Tensor]], Network]) -> Network:
