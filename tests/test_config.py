@@ -176,6 +176,7 @@ def test_a_run_that_would_learn_nothing_is_refused() -> None:
         (["unpaired=3", "photos=here", "losses.paired=0", "losses.au=1"], "pairs beside them: set losses.paired"),
         (["unpaired=2", "photos=here", "losses.au=1"], "and n above 2"),
         (["critic_init=D_img.safetensors", "losses.adversarial=0", "losses.paired=1"], "critic_init needs losses.adv"),
+        (["learn=conditioning"], "learn=conditioning needs init, weights of the compose form"),
         (["classifiers.steps=0"], "classifiers.steps=0 needs classifiers.init, the file of a trained C_exp"),
         (["losses.shade=3"], "losses.shade needs unpaired above 2"),
         (["unpaired=3", "photos=here"], "unpaired needs losses.au above 0"),
@@ -187,3 +188,8 @@ def test_a_run_that_would_learn_nothing_is_refused() -> None:
 def test_what_needs_pairs_or_no_identity_says_so(changes: list[str], reason: str) -> None:
     with pytest.raises(EgganError, match=reason):
         load_config("small", changes)
+
+
+def test_the_latent_form_has_no_conditioning_to_learn_alone() -> None:
+    with pytest.raises(EgganError, match="learn=conditioning needs init, weights of the compose form"):
+        load_config("paper", ["learn=conditioning", "init=paper"])

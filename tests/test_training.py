@@ -491,6 +491,18 @@ def test_a_run_starts_from_the_weights_of_another_with_other_people_and_another_
     assert f"init: {tmp_path / 'first'}" in (tmp_path / "second" / "config.yaml").read_text()
 
 
+def test_where_the_conditioning_alone_learns_the_rest_stays_as_it_was(
+    toy: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    train(toy(), tmp_path / "first")
+    learned = ["losses.adversarial=0.2", "critic_widths=[8,16]", "learn=conditioning", "learning_rate=1e-2", "ema=0"]
+    train(toy("small", f"init={tmp_path / 'first'}", *learned), tmp_path / "second")
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    changed = {name for name in first if not torch.equal(first[name], second[name])}
+    assert changed == {name for name in first if "condition" in name or "films" in name}
+    assert "the conditioning alone" in (tmp_path / "second/model/README.md").read_text()
+
+
 def test_a_run_starts_with_the_critic_of_a_file_and_goes_on_with_its_own(
     toy: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:

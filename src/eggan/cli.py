@@ -456,7 +456,9 @@ def train(
     init: Annotated[
         str | None, typer.Option(help="Start from these weights: a shipped name, a run or a folder.", metavar="MODEL")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/PRESET or runs/METHOD-PRESET.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Run folder; runs/PRESET or runs/METHOD-PRESET.")
+    ] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="A setting, as losses.identity=0.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration and parameter counts only.")

@@ -371,6 +371,11 @@ class ComposeGenerator(nn.Module):
         bias = torch.tensor([0.0, 0.0, 0.0, -2.0, 0.0, 0.0, 0.0])
         self.to_fields.bias = nn.Parameter(bias.repeat_interleave(patch**2))
 
+    @property
+    def conditioning(self) -> list[nn.Linear]:
+        """The fully connected layers, from AUs to FiLM's scales and shifts: how much of what G can draw is drawn."""
+        return [layer for layer in self.modules() if isinstance(layer, nn.Linear)]
+
     def forward(self, features: Sequence[Tensor], u_i: Tensor, u_t: Tensor) -> Fields:
         """Features of `PyramidEncoder`, source AUs (B, 17) and target AUs (B, 17) to fields at (S, S)."""
         *skips, x = features

@@ -23,6 +23,8 @@ def model_card(config: TrainConfig, step: int, phi: str | None, sizes: dict[str,
     form = "compose head on a U-Net of the source" if config.network.form == "compose" else "the paper's latent form"
     seen_by = f"- **φ₃ of the perceptual loss**: {phi}\n" if phi else ""
     start = f"- **Started from**: the weights of `{config.init}`\n" if config.init else ""
+    if config.learn == "conditioning":
+        start += "- **What learned**: the conditioning alone, from AUs to FiLM's scales and shifts\n"
     if config.critic_init:
         start += f"- **Critic started from**: the weights of `{config.critic_init}`\n"
     return (

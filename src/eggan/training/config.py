@@ -29,6 +29,12 @@ class TrainConfig(JudgedConfig):
     method: Literal["eggan"] = "eggan"
     init: str | None = None
     """Model whose E and G the run starts from: a shipped name, a run or a folder of weights."""
+    learn: Literal["all", "conditioning"] = "all"
+    """Of E and G, all; or of a compose head only what turns AUs into FiLM's scales and shifts.
+
+    Pairs alone leave edits milder than asked for, a mean of what may be true. C_exp asks for the rest, and where the
+    conditioning alone listens, it is given by more of what G paints already and never by patterns that please C_exp.
+    """
     network: Annotated[LatentForm | ComposeForm, Field(discriminator="form")] = LatentForm()
     critic_widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
     critic_is_told: bool = False
@@ -47,6 +53,8 @@ class TrainConfig(JudgedConfig):
         check_halvings(self.image_size, self.critic_widths)
         if self.critic_is_told and not w.paired:
             raise ValueError("critic_is_told needs losses.paired above 0: real is the true image of what was asked for")
+        if self.learn == "conditioning" and not (self.init and self.network.form == "compose"):
+            raise ValueError("learn=conditioning needs init, weights of the compose form, of which the rest stays")
         if self.critic_init and not w.adversarial:
             raise ValueError("critic_init needs losses.adversarial above 0: nothing else listens to D_img")
         if self.unpaired and w.identity:

@@ -41,6 +41,7 @@ from eggan.method import ClassifierName, JudgedConfig, Method, RunConfig, as_ask
 from eggan.model import EGGAN, ComposeForm, ModelConfig
 from eggan.networks import (
     AttributeClassifier,
+    ComposeGenerator,
     EditDiscriminator,
     ImageDiscriminator,
     LatentDiscriminator,
@@ -340,7 +341,13 @@ def _objective(config: TrainConfig, judges: Judges) -> Objective:
     w, network = config.losses, config.network
     D_z = LatentDiscriminator(network.latent_size) if w.latent and network.form == "latent" else None
     D_img = _critic(config) if w.adversarial else None
-    return channels_last(Objective(EGGAN(config.model), w, judges, D_z, D_img))
+    model = EGGAN(config.model)
+    if config.learn == "conditioning":
+        assert isinstance(model.G, ComposeGenerator), "the configuration asks for it"
+        model.requires_grad_(False)
+        for layer in model.G.conditioning:
+            layer.requires_grad_(True)
+    return channels_last(Objective(model, w, judges, D_z, D_img))
 
 
 def _start(name: str, config: ModelConfig) -> EGGAN:
