@@ -135,7 +135,7 @@ class Objective(nn.Module):
 
     @property
     def learners(self) -> list[nn.Module]:
-        """What `generator_loss` teaches."""
+        """What `generator_loss` teaches, of which what requires no gradient stays as it is."""
         return [self.model]
 
     def perform(self, batch: Batch, noise: Noise | None = None) -> Edit:

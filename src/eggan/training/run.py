@@ -214,7 +214,7 @@ class Run:
         optimizer.zero_grad(set_to_none=True)
 
     def _adam(self, networks: Sequence[nn.Module]) -> torch.optim.Adam:
-        parameters = [p for network in networks for p in network.parameters()]
+        parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
         return torch.optim.Adam(parameters, lr=self.config.learning_rate, betas=self.config.betas, fused=True)
 
 
