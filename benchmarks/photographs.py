@@ -2,13 +2,15 @@
 
     OMP_NUM_THREADS=1 python benchmarks/photographs.py ../shared/photos [--estimator FOLDER]
 
-London: smiling less neutral of the same person, and OpenFace's readings beside ours. check: the same face read under
+London: smiling less neutral of the same person, and OpenFace's readings beside ours; AU 25 also beside how far the lips
+part, by OpenFace's landmarks. check: the same face read under
 mirror, ±20 % brightness, JPEG 40 and a 2-pixel blur of the photograph's aligned crop.
 """
 
 import argparse
 import csv
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,11 @@ from eggan.estimator import ActionUnitEstimator
 from eggan.faces import align, detect, open_photograph, select
 
 SMILE = (6, 12, 25)
+INNER_LIPS = ((61, 67), (62, 66), (63, 65))
+"""Landmarks of the upper and the lower inner lip, one above the other, in OpenFace's order of 68."""
+EYES = (slice(36, 42), slice(42, 48))
+PARTED = (-100.0, 0.5, 2.0, 5.0, 100.0)
+"""Bounds of the table by how much further the lips part, in percent of the distance of the eyes."""
 
 
 def crops(paths: list[Path], side: int = 128) -> dict[str, np.ndarray]:
@@ -63,6 +70,23 @@ def london(estimator: ActionUnitEstimator, folder: Path) -> None:
         )
     smiles = ", ".join(f"AU {n} {(change[:, NUMBERS.index(n)] > 0).mean():.1%}" for n in SMILE)
     print(f"\nSmiling above neutral: {smiles}.\n")
+    parted = np.array([lip_gap(rows[smiling]) - lip_gap(rows[neutral]) for neutral, smiling in names])
+    print("| lips part by, % of the eyes' distance | people | AU 25 > 0 | largest fall | OpenFace's AU 25 > 0 |")
+    print("|---|---|---|---|---|")
+    k = NUMBERS.index(25)
+    for low, high in pairwise(PARTED):
+        here = (parted >= low) & (parted < high)
+        up, others = ((x[here, k] > 0).sum() for x in (change, other))
+        print(f"| {low:g} to {high:g} | {here.sum()} | {up} | {min(change[here, k].min(), 0):.3f} | {others} |")
+    print()
+
+
+def lip_gap(row: dict[str, str]) -> float:
+    """How far the inner lips are apart, in percent of the distance of the eyes' centres, by OpenFace's landmarks."""
+    points = np.array([[float(row[f"{axis}_{k}"]) for axis in "xy"] for k in range(68)])
+    left, right = (points[eye].mean(axis=0) for eye in EYES)
+    gap = np.mean([np.linalg.norm(points[upper] - points[lower]) for upper, lower in INNER_LIPS])
+    return 100 * gap / np.linalg.norm(left - right)
 
 
 def check(estimator: ActionUnitEstimator, folder: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def run(
         sys.exit(0)
     captured = capsys.readouterr()
     return int(stop.value.code or 0), captured.out, captured.err
+
+
+def test_version_is_that_of_pyproject(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert run(monkeypatch, capsys, "--version") == (0, f"eggan {project['version']}\n", "")
 
 
 def test_edit_writes_a_marked_picture(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from eggan import __version__
 from eggan.action_units import NUMBERS, parse_action_unit, parse_emotion, whole_expression
 from eggan.errors import EgganError
 
@@ -53,8 +54,16 @@ ClusterOption = Annotated[
 ]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"eggan {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _about() -> None:
+def _about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version)] = False,
+) -> None:
     """Edit the facial expression in a photograph by Action Units, and keep the person."""
 
 
