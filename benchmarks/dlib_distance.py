@@ -22,7 +22,7 @@ from eggan.data import read_faces
 from eggan.editor import Editor
 from eggan.estimator import ActionUnitEstimator
 from eggan.evaluation.judges import DlibJudge
-from eggan.networks import Fields, compose
+from eggan.networks import Fields
 from eggan.pixels import middles, to_floats
 
 SMILE = [NUMBERS.index(number) for number in (6, 12, 25)]
@@ -85,7 +85,8 @@ def parts(dlib: DlibJudge, editor: Editor, name: str, images: list[np.ndarray]) 
         "all but these": Fields(*(field * (1 - upper) for field in fields)),
     }
     before = dlib.embed(x)
-    figures = [(dlib.embed(compose(x, part)) - before).norm(dim=1).quantile(0.5).item() for part in shown.values()]
+    edits = [model.composed(x, part) for part in shown.values()]
+    figures = [(dlib.embed(edit) - before).norm(dim=1).quantile(0.5).item() for edit in edits]
     pixels = fields.flow.norm(dim=1).mean().item() * HALF
     print(f"| {name} | {pixels:.2f} | {' | '.join(f'{figure:.2f}' for figure in figures)} |", flush=True)
 

@@ -96,15 +96,16 @@ def test_the_middle_of_an_interpolation_is_eq_8(config: ModelConfig, alpha: floa
     torch.testing.assert_close(frame, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_compose_form_edits_a_larger_source_at_its_own_size() -> None:
-    model = make_model(COMPOSE)
+@pytest.mark.parametrize("patch", [1, 2])
+def test_the_compose_form_edits_a_larger_source_at_its_own_size(patch: int) -> None:
+    model = make_model(COMPOSE).repatched(patch)
     I_i, u_i, u_t = request(80)
     code = model.encode(I_i, u_i)
     fields = model.fields(code, u_t)
-    assert fields.mask.shape == (2, 1, 32, 32)
+    assert fields.mask.shape == (2, 1, 32 * patch, 32 * patch)
     edit = model.generate(code, u_t)
     assert edit.shape == (2, 3, 80, 80)
-    assert torch.equal(edit, compose(I_i, fields))
+    assert torch.equal(edit, compose(I_i, fields, patch))
 
 
 def test_the_compose_form_sees_a_larger_source_at_the_models_size() -> None:

@@ -21,7 +21,7 @@ from eggan.errors import EgganError
 from eggan.estimator import ActionUnitEstimator
 from eggan.faces import Face, Photograph, align, check_which, detect, open_photograph, to_photograph
 from eggan.model import EGGAN, Code
-from eggan.networks import Fields, compose, resized
+from eggan.networks import Fields, resized
 from eggan.pixels import to_floats
 from eggan.provenance import FaceEdit, Provenance
 from eggan.weights import shipped
@@ -413,7 +413,8 @@ class Editor:
             if self.model.composes:
                 fields = self.model.fields(code, u_t)
                 for k, source in enumerate(some):
-                    image = compose(self._image(source.cut.crop), Fields(*(field[k : k + 1] for field in fields)))
+                    one = Fields(*(field[k : k + 1] for field in fields))
+                    image = self.model.composed(self._image(source.cut.crop), one)
                     crops += map(np.asarray, to_pictures(image))
             else:
                 crops += map(np.asarray, to_pictures(self.model.generate(code, u_t)))

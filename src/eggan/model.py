@@ -151,12 +151,17 @@ class EGGAN(nn.Module):
     def generate(self, code: Code, u: Tensor) -> Tensor:
         """G(l_i | u): images in [-1, 1], at the source's side in the compose form, else at the model's."""
         if self.composes:
-            return compose(code.source, self.fields(code, u))
+            return self.composed(code.source, self.fields(code, u))
         return self.G(code.latent, u).float()
 
     def fields(self, code: Code, u: Tensor) -> Fields:
         """Flow, shade, mask and colour of an edit (compose form only)."""
         return self.G(code.features, code.u_i, u)
+
+    def composed(self, source: Tensor, fields: Fields) -> Tensor:
+        """The edit by these fields, of a source of any side (compose form only)."""
+        assert isinstance(self.config.network, ComposeForm)
+        return compose(source, fields, self.config.network.patch)
 
     def edit(self, I_i: Tensor, u_i: Tensor, u_t: Tensor) -> Tensor:
         """Ĩ_i = G(E(I_i) | u_t): images (B, 3, H, H), source and target AUs / 5 (B, 17)."""

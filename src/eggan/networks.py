@@ -388,7 +388,7 @@ class ComposeGenerator(nn.Module):
         return Fields(self.flow_range * flow.tanh(), LOG_2 * shade.tanh(), mask.sigmoid(), colour.tanh())
 
 
-def compose(source: Tensor, fields: Fields) -> Tensor:
+def compose(source: Tensor, fields: Fields, patch: int = 1) -> Tensor:
     """The edit: what moves is warped, what folds is shaded, what appears is painted; at the source's resolution.
 
     mask · colour + (1 - mask) · (eˢʰᵃᵈᵉ · warp(source, flow)), black being 0 in the inner product, and each channel
@@ -397,10 +397,11 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
 
     Args:
         source: images (B, 3, H, H) in [-1, 1]; H may exceed the fields' side.
-        fields: flow, shade, mask and colour, resampled bilinearly to H. Where that is not their own side, the flow is
-            averaged over neighbours before, since what differs within a patch would be ripples on a larger skin, and
-            the source is warped by bicubic interpolation, which spares fine detail. At their own side fields are used
-            as they are, and the warp is bilinear, as G learned.
+        fields: flow, shade, mask and colour, resampled bilinearly to H. Where that is not their own side, the source is
+            warped by bicubic interpolation, which spares fine detail. At their own side fields are used as they are,
+            and the warp is bilinear, as G learned.
+        patch: side of the patches that the fields were written in. Where it is above 1 and H not their own side, the
+            flow is averaged over neighbours before: what differs within a patch would be ripples on a larger skin.
 
     Returns:
         Images (B, 3, H, H) in [-1, 1]. Zero flow, shade and mask give the source itself.
@@ -408,7 +409,7 @@ def compose(source: Tensor, fields: Fields) -> Tensor:
     h, w = source.shape[-2:]
     as_learned = fields.mask.shape[-2:] == (h, w)
     if not as_learned:
-        fields = fields._replace(flow=_averaged(fields.flow))
+        fields = fields._replace(flow=_averaged(fields.flow)) if patch > 1 else fields
         fields = Fields(*(interpolate(field, (h, w), mode="bilinear", align_corners=False) for field in fields))
     x, y = (middles(side, source.device) for side in (w, h))
     still = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # `affine_grid`, which autocast would round
