@@ -14,7 +14,7 @@ cut there: `load_onnx` runs the two parts apart, and a further edit of a face co
 | edit                      | (B, 3, S, S)             | in [-1, 1]                                               |
 | latent                    | (B, latent size)         | latent form: all that G needs of the image               |
 | features_0, …             | (B, w, s, s)             | compose form: all that G needs of the image              |
-| flow, shade, mask, colour | (B, 2 / 1 / 1 / 3, S, S) | compose form: to edit a picture of any size (`compose`)  |
+| flow, shade, mask, colour | (B, 2 / 1 / 1 / 3, S, S) | compose form: to edit a picture of any size (`composed`) |
 
 The warp of a larger picture stays outside of the graph: its sides would have to be dynamic, and torch 2.13 exports
 neither `affine_grid` nor a resize that may also be by 1 with dynamic sides. S is fixed, B is free.
@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from eggan.errors import EgganError
 from eggan.files import write_atomically
 from eggan.model import EGGAN, ModelConfig
-from eggan.networks import D, Fields, compose
+from eggan.networks import D, Fields
 
 __all__ = ["OPSET", "export_onnx", "load_onnx", "to_onnx"]
 
@@ -130,7 +130,7 @@ class _Whole(nn.Module):
             assert code.latent is not None
             return code.latent, self.model.generate(code, u_t)
         fields = self.model.fields(code, u_t)
-        return *code.features, *fields, compose(image, fields)
+        return *code.features, *fields, self.model.composed(image, fields)
 
 
 class _Graph:

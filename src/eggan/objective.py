@@ -35,7 +35,6 @@ from eggan.networks import (
     ImageDiscriminator,
     LatentDiscriminator,
     VGG19Stage3,
-    compose,
 )
 
 __all__ = ["Edit", "Judges", "LossConfig", "Noise", "Objective", "Terms", "frozen", "weighted"]
@@ -143,7 +142,7 @@ class Objective(nn.Module):
         w = self.weights
         code = self.model.encode(batch.I_i, batch.u_i)
         fields = self.model.fields(code, batch.u_t) if self.model.composes else None
-        edit = compose(code.source, fields) if fields is not None else self.model.generate(code, batch.u_t)
+        edit = self.model.composed(code.source, fields) if fields is not None else self.model.generate(code, batch.u_t)
         reconstruction = self.model.generate(code, batch.u_i) if w.reconstruction or w.perceptual else None
         return Edit(code.latent, edit, fields, reconstruction)
 
