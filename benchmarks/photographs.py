@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/photographs.py ../shared/photos [--estimator FOLDER]
 
 London: smiling less neutral of the same person, and OpenFace's readings beside ours; AU 25 also beside how far the lips
-part, by OpenFace's landmarks. check: the same face read under
-mirror, ±20 % brightness, JPEG 40 and a 2-pixel blur of the photograph's aligned crop.
+part, by OpenFace's landmarks. check: the same face read under mirror, ±20 % brightness, JPEG 40 and a 2-pixel blur of
+the photograph's aligned crop.
 """
 
 import argparse
