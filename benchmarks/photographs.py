@@ -23,9 +23,8 @@ from eggan.estimator import ActionUnitEstimator
 from eggan.faces import align, detect, open_photograph, select
 
 SMILE = (6, 12, 25)
-INNER_LIPS = ((61, 67), (62, 66), (63, 65))
-"""Landmarks of the upper and the lower inner lip, one above the other, in OpenFace's order of 68."""
-EYES = (slice(36, 42), slice(42, 48))
+UPPER_LIP, LOWER_LIP = [61, 62, 63], [67, 66, 65]
+"""Landmarks of the inner lips, one above the other, in OpenFace's order of 68."""
 PARTED = (-100.0, 0.5, 2.0, 5.0, 100.0)
 """Bounds of the table by how much further the lips part, in percent of the distance of the eyes."""
 
@@ -83,10 +82,9 @@ def london(estimator: ActionUnitEstimator, folder: Path) -> None:
 
 def lip_gap(row: dict[str, str]) -> float:
     """How far the inner lips are apart, in percent of the distance of the eyes' centres, by OpenFace's landmarks."""
-    points = np.array([[float(row[f"{axis}_{k}"]) for axis in "xy"] for k in range(68)])
-    left, right = (points[eye].mean(axis=0) for eye in EYES)
-    gap = np.mean([np.linalg.norm(points[upper] - points[lower]) for upper, lower in INNER_LIPS])
-    return 100 * gap / np.linalg.norm(left - right)
+    points = np.array([complex(float(row[f"x_{k}"]), float(row[f"y_{k}"])) for k in range(68)])
+    eyes = abs(points[36:42].mean() - points[42:48].mean())
+    return 100 * abs(points[UPPER_LIP] - points[LOWER_LIP]).mean() / eyes
 
 
 def check(estimator: ActionUnitEstimator, folder: Path) -> None:
